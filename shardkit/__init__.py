@@ -1,0 +1,2 @@
+"""shardkit."""
+__version__ = "0.1.0"

@@ -1,0 +1,88 @@
+"""Clip: an annotated span of a source, as an annotation file states it; and the record of one that was turned away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+Modality = Literal["audio", "visual", "av"]
+MODALITIES: tuple[Modality, ...] = ("audio", "visual", "av")
+"""The modalities of an event; the index and the batches store a modality as its place in this tuple."""
+
+Scalar = str | int | float | bool | None
+
+
+class Reason(str, Enum):
+    """Why a clip was rejected: the closed set of reasons in `rejects.jsonl`."""
+
+    BAD_ID = "bad_id"
+    """The id is empty, mangled or not one that the data set can have."""
+    BAD_ROW = "bad_row"
+    """The row cannot be read: a number that is none, an end before its start, a missing field."""
+    DUPLICATE = "duplicate"
+    """The same span with the same labels stands in an earlier row."""
+    MISSING_MEDIA = "missing_media"
+    """No media file belongs to the row."""
+    UNREADABLE = "unreadable"
+    """The media file is empty, is not media or cannot be opened."""
+    NO_VIDEO = "no_video"
+    """The clip has no picture, and the settings require one."""
+    NO_AUDIO = "no_audio"
+    """The clip has no sound, and the settings require it."""
+    TOO_SHORT = "too_short"
+    """The media ends before or early in the span."""
+    DECODE_ERROR = "decode_error"
+    """The decoder reported an error inside the span, or returned much less than the file holds."""
+    TIMEOUT = "timeout"
+    """Decoding took longer than the clip timeout."""
+    CRASH = "crash"
+    """Decoding ended its worker process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A labelled interval inside a clip."""
+
+    start_s: float
+    """Seconds from the clip's start."""
+    end_s: float
+    """Seconds from the clip's start; the event covers [start_s, end_s)."""
+    class_id: int
+    """Place of the class in the data set's event classes."""
+    modality: Modality = "av"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One row of an annotation file that can become a sample."""
+
+    row: int
+    """1-based number of the data row in the annotation file (the header is not counted)."""
+    id: str
+    """Id of the source, such as a YouTube id."""
+    start_s: float | None = None
+    """Start of the span in the source, in seconds; None: from the file's beginning."""
+    end_s: float | None = None
+    """End of the span in the source, in seconds; None: to the file's end."""
+    media: str | None = None
+    """The media file as the annotation names it, relative to the media folder; None: it is found by the id."""
+    labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Label set to class ids: one id for `single`, one a level for `hierarchy`, ascending ids for `multi`."""
+    events: tuple[Event, ...] = ()
+    split: str | None = None
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+    """The annotation file's other columns, kept as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that did not become a sample, and why: one line of `rejects.jsonl`."""
+
+    row: int
+    """1-based number of the data row in the annotation file."""
+    id: str
+    reason: Reason
+    detail: str
+    """What was found, and what a person can do about it."""
+    media: str | None = None
+    """The media file concerned, relative to the media folder where there is one."""
