@@ -1,0 +1,12 @@
+"""Media in and out: FFmpeg (PyAV) for sources, libjpeg-turbo for packets, decord for packed videos.
+
+    probe.py         what is really in a file: streams, extents of their packets       PyAV
+    frames.py        the frames shown at given instants, as RGB                        PyAV
+    audio.py         the sound of a span, as PCM                                       PyAV
+    mux.py           JPEG packets → MP4                                                PyAV
+    jpeg.py          RGB ↔ JPEG packets                                                simplejpeg
+    decord_video.py  MP4 → RGB                                                         decord
+
+Import the modules, not the package: each of the three libraries is loaded by the modules that need it, and by
+no others.
+"""

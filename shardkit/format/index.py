@@ -1,0 +1,255 @@
+"""index.arrow: one row a clip, one record batch; enough to load without opening anything else.
+
+Lists and strings have 64-bit offsets: 10 million clips of 300 frames are more packets than 32 bits count.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shardkit.clip import MODALITIES
+from shardkit.errors import CorruptShardError, DataError, FormatVersionError
+from shardkit.format.manifest import FORMAT_VERSION
+from shardkit.format.record import AudioLayout, Member, Placed, VideoLayout
+from shardkit.taxonomy import LabelSet
+
+LABEL_PREFIX = "label_"
+COLUMN_PREFIX = "column_"
+VERSION_FIELD = b"shardkit_format_version"
+
+_EVENT = pa.struct(
+    [("start_s", pa.float64()), ("end_s", pa.float64()), ("class_id", pa.int32()), ("modality", pa.int8())],
+)
+_FIXED_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("key", pa.large_string()),
+    ("row", pa.int64()),
+    ("source_id", pa.large_string()),
+    ("source", pa.large_string()),
+    ("source_start_s", pa.float64()),
+    ("duration_s", pa.float64()),
+    ("split", pa.large_string()),
+    ("shard", pa.int32()),
+    *[
+        (f"{member}_{field}", kind)
+        for member in ("video", "audio", "message")
+        # A member that is not there has 0 bytes.
+        for field, kind in (("offset", pa.int64()), ("bytes", pa.int64()), ("xxh3", pa.uint64()))
+    ],
+    ("height", pa.int32()),
+    ("width", pa.int32()),
+    ("packet_offset", pa.large_list(pa.uint32())),
+    ("packet_bytes", pa.large_list(pa.uint32())),
+    ("packet_xxh3", pa.large_list(pa.uint64())),
+    ("frame_time_s", pa.large_list(pa.float64())),
+    ("audio_rate_hz", pa.int32()),
+    ("audio_channels", pa.int32()),
+    ("audio_samples", pa.int64()),
+    ("audio_data_offset", pa.int32()),
+    ("second_xxh3", pa.large_list(pa.uint64())),
+    ("events", pa.large_list(_EVENT)),
+    ("flags", pa.large_list(pa.large_string())),
+]
+_COLUMN_TYPES: dict[type, pa.DataType] = {
+    str: pa.large_string(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+}
+_ABSENT = Member(offset=0, size_bytes=0, xxh3=0)
+_NO_VIDEO = VideoLayout(0, 0, (), (), (), ())
+_NO_AUDIO = AudioLayout(0, 0, 0, 0, ())
+
+
+def column_type(values: Iterable[Any]) -> pa.DataType:
+    """The Arrow type of an annotation column: of its values that are not None; strings where they differ."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pa.float64()
+    return _COLUMN_TYPES[kinds.pop()] if len(kinds) == 1 else pa.large_string()
+
+
+def index_schema(label_sets: Sequence[LabelSet], columns: dict[str, pa.DataType]) -> pa.Schema:
+    """The schema of an index with these label sets and annotation columns."""
+    fields = list(_FIXED_FIELDS)
+    for label_set in label_sets:
+        kind = pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
+        fields.append((LABEL_PREFIX + label_set.name, kind))
+    fields += [(COLUMN_PREFIX + name, kind) for name, kind in columns.items()]
+    return pa.schema(fields, metadata={VERSION_FIELD: str(FORMAT_VERSION).encode()})
+
+
+def index_batch(rows: Sequence[Placed], schema: pa.Schema) -> pa.RecordBatch:
+    """Index rows of packed clips, in the given order."""
+    return pa.RecordBatch.from_pylist([_row(placed, schema) for placed in rows], schema=schema)
+
+
+def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
+    record = placed.record
+    video, audio = record.video or _NO_VIDEO, record.audio or _NO_AUDIO
+    row: dict[str, Any] = {
+        "key": record.key,
+        "row": record.row,
+        "source_id": record.source_id,
+        "source": record.source,
+        "source_start_s": record.source_start_s,
+        "duration_s": record.duration_s,
+        "split": record.split,
+        "shard": placed.shard,
+        "height": video.height,
+        "width": video.width,
+        "packet_offset": video.packet_offset,
+        "packet_bytes": video.packet_bytes,
+        "packet_xxh3": video.packet_xxh3,
+        "frame_time_s": video.frame_time_s,
+        "audio_rate_hz": audio.rate_hz,
+        "audio_channels": audio.channels,
+        "audio_samples": audio.samples,
+        "audio_data_offset": audio.data_offset,
+        "second_xxh3": audio.second_xxh3,
+        "events": [
+            (event.start_s, event.end_s, event.class_id, MODALITIES.index(event.modality))
+            for event in record.events
+        ],
+        "flags": record.flags,
+    }
+    for name, member in (("video", placed.video), ("audio", placed.audio), ("message", placed.message)):
+        there = member or _ABSENT
+        row |= {
+            f"{name}_offset": there.offset,
+            f"{name}_bytes": there.size_bytes,
+            f"{name}_xxh3": there.xxh3,
+        }
+    row |= {LABEL_PREFIX + name: ids for name, ids in record.labels.items()}
+    for name, value in record.columns.items():
+        text = schema.field(COLUMN_PREFIX + name).type == pa.large_string()
+        row[COLUMN_PREFIX + name] = str(value) if text and value is not None else value
+    return row
+
+
+def encode_index(batch: pa.RecordBatch) -> bytes:
+    """The Arrow IPC file of one record batch."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(memoryview(sink.getvalue()))
+
+
+def decode_index(buffer: Any, *, path: str) -> "ClipIndex":
+    """An index over the bytes of `index.arrow`, which it keeps and does not copy.
+
+    Raises:
+        CorruptShardError: The bytes are no Arrow file, or lack columns.
+        FormatVersionError: It was written in another format version.
+    """
+    return ClipIndex(decode_batch(buffer, path=path), path=path)
+
+
+def decode_batch(buffer: Any, *, path: str) -> pa.RecordBatch:
+    """The one record batch of an Arrow IPC file, checked for version and columns."""
+    try:
+        reader = pa.ipc.open_file(pa.py_buffer(buffer))
+        version = (reader.schema.metadata or {}).get(VERSION_FIELD, b"none").decode()
+        if version != str(FORMAT_VERSION):
+            raise FormatVersionError(
+                f"{path}: index of format version {version}, this shardkit reads version {FORMAT_VERSION}; "
+                "install the shardkit that wrote it, or pack again",
+            )
+        if reader.num_record_batches != 1:
+            raise CorruptShardError(f"{path}: {reader.num_record_batches} record batches, expected 1; pack again")
+        batch = reader.get_batch(0)
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise CorruptShardError(f"{path}: not a readable Arrow file ({exc}); copy the data set again") from exc
+    for name, kind in _FIXED_FIELDS:
+        place = batch.schema.get_field_index(name)
+        if place < 0 or batch.schema.field(place).type != kind:
+            raise CorruptShardError(f"{path}: column {name!r} of type {kind} is missing; copy the data set again")
+    return batch
+
+
+class Ragged:
+    """A list column: all values one after another, row i's from offsets[i] to offsets[i + 1]."""
+
+    __slots__ = ("offsets", "values")
+
+    def __init__(self, column: pa.Array) -> None:
+        self.offsets: npt.NDArray[np.int64] = column.offsets.to_numpy(zero_copy_only=True)
+        values = column.values  # noqa: PD011 - an Arrow array, not a data frame
+        self.values: npt.NDArray[Any] = (
+            values.to_numpy(zero_copy_only=True) if not pa.types.is_struct(values.type) else np.empty(0)
+        )
+
+    def row(self, row: int) -> npt.NDArray[Any]:
+        """Row `row`'s values, a view."""
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of values of every row."""
+        return np.diff(self.offsets)
+
+
+class ClipIndex:
+    """NumPy views of an index's columns; an Arrow scalar costs tens of microseconds, a view's item a tenth of one.
+
+    The columns are attributes named as in the file.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, *, path: str) -> None:
+        self.batch = batch
+        self.path = path
+
+        def plain(name: str) -> npt.NDArray[Any]:
+            array: npt.NDArray[Any] = batch.column(name).to_numpy(zero_copy_only=True)
+            return array
+
+        self.row = plain("row")
+        self.shard = plain("shard")
+        self.duration_s = plain("duration_s")
+        self.source_start_s = plain("source_start_s")
+        self.video_offset, self.video_bytes = plain("video_offset"), plain("video_bytes")
+        self.video_xxh3 = plain("video_xxh3")
+        self.audio_offset, self.audio_bytes = plain("audio_offset"), plain("audio_bytes")
+        self.message_offset, self.message_bytes = plain("message_offset"), plain("message_bytes")
+        self.message_xxh3 = plain("message_xxh3")
+        self.height, self.width = plain("height"), plain("width")
+        self.packet_offset, self.packet_bytes = Ragged(batch.column("packet_offset")), Ragged(batch.column("packet_bytes"))
+        self.packet_xxh3, self.frame_time_s = Ragged(batch.column("packet_xxh3")), Ragged(batch.column("frame_time_s"))
+        self.audio_rate_hz, self.audio_channels = plain("audio_rate_hz"), plain("audio_channels")
+        self.audio_samples, self.audio_data_offset = plain("audio_samples"), plain("audio_data_offset")
+        self.second_xxh3 = Ragged(batch.column("second_xxh3"))
+        events = batch.column("events")
+        self.event_offsets: npt.NDArray[np.int64] = events.offsets.to_numpy(zero_copy_only=True)
+        self.event_start_s, self.event_end_s, self.event_class_id, self.event_modality = (
+            events.values.field(name).to_numpy(zero_copy_only=True)
+            for name in ("start_s", "end_s", "class_id", "modality")
+        )
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def keys(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The keys of `rows`."""
+        taken: list[str] = self.batch.column("key").take(pa.array(rows)).to_pylist()
+        return taken
+
+    def text(self, name: str, row: int) -> str:
+        """One value of a string column."""
+        return str(self.batch.column(name)[row].as_py())
+
+    def labels(self, label_set: LabelSet) -> npt.NDArray[np.int32]:
+        """Ids of a `single` or `hierarchy` label set, int32 [N, depth], a view."""
+        if label_set.kind == "multi":
+            raise DataError(f"label set {label_set.name!r} is multi: its rows differ in length")
+        column = self.batch.column(LABEL_PREFIX + label_set.name)
+        ids: npt.NDArray[np.int32] = column.values.to_numpy(zero_copy_only=True)
+        return ids.reshape(-1, label_set.depth)
+
+    def label_lists(self, label_set: LabelSet) -> Ragged:
+        """Ids of a `multi` label set."""
+        return Ragged(self.batch.column(LABEL_PREFIX + label_set.name))
+
+    def column(self, name: str) -> pa.Array:
+        """An annotation column under the annotation file's name."""
+        return self.batch.column(COLUMN_PREFIX + name)

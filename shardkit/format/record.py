@@ -1,0 +1,78 @@
+"""Record: what the index knows of one packed clip, one row of `index.arrow`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shardkit.clip import Event, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in the tar."""
+
+    offset: int
+    """Byte of the shard at which the member's data begins."""
+    size_bytes: int
+    xxh3: int
+    """Digest of the member's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLayout:
+    """Where the frames lie inside the video member."""
+
+    height: int
+    width: int
+    packet_offset: tuple[int, ...]
+    """Byte of the member at which each frame's packet begins."""
+    packet_bytes: tuple[int, ...]
+    packet_xxh3: tuple[int, ...]
+    frame_time_s: tuple[float, ...]
+    """True time of each frame by the source's pts, in seconds from the clip's start; may be slightly negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioLayout:
+    """Where the samples lie inside the audio member."""
+
+    rate_hz: int
+    channels: int
+    samples: int
+    """Samples a channel."""
+    data_offset: int
+    """Byte of the member at which the samples begin."""
+    second_xxh3: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One clip as packed, apart from its place in a shard."""
+
+    key: str
+    row: int
+    """1-based data row of the annotation file."""
+    source_id: str
+    source: str
+    """Media file, relative to the media folder."""
+    source_start_s: float
+    """Start of the clip in the media file."""
+    duration_s: float
+    split: str
+    """Empty where there is none."""
+    video: VideoLayout | None
+    audio: AudioLayout | None
+    labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    flags: tuple[str, ...] = ()
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record and where its members lie."""
+
+    record: Record
+    shard: int
+    video: Member | None
+    audio: Member | None
+    message: Member

@@ -1,0 +1,339 @@
+"""The functions that users call; each spreads a config of the floors below into keywords."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from shardkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from shardkit.annotations.reading import FormatName
+    from shardkit.loading.batch import Batch
+    from shardkit.loading.dataset import Dataset
+    from shardkit.loading.loader import Loader
+    from shardkit.loading.sample import Sample
+    from shardkit.packing.outcome import PackProgress, PackReport
+    from shardkit.packing.relabel import RelabelReport
+
+PathLike = str | os.PathLike[str]
+
+
+def pack(
+    annotations: PathLike,
+    *,
+    media: PathLike,
+    out: PathLike,
+    format: "FormatName" = "auto",
+    column: Mapping[str, str] | None = None,
+    name: str = "clips",
+    frames: int | None = None,
+    fps: float | None = None,
+    frames_per_segment: int | None = None,
+    segment_s: float = 1.0,
+    size: int = 256,
+    fit: Literal["short", "square"] = "short",
+    quality: int = 95,
+    chroma: Literal["420", "444"] = "420",
+    audio_rate: int | Literal["native"] = 16000,
+    audio_channels: int = 1,
+    require: Literal["av", "audio", "video", "any"] = "av",
+    split: str | Mapping[str, float] | None = None,
+    split_group: str = "id",
+    stratify: str | None = None,
+    shard_bytes: int = 512_000_000,
+    seed: int = 0,
+    workers: int | None = None,
+    clip_timeout_s: float = 60.0,
+    max_rejects: float = 1.0,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: "Callable[[PackProgress], None] | None" = None,
+) -> "PackReport":
+    """Packs annotated clips into tar shards.
+
+    Args:
+        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet).
+        media: Folder of the media files; searched with its subfolders, never written to.
+        out: Folder to write the data set into.
+        format: `auto` recognises the annotation file's format by its header.
+        column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
+        name: Shards are called `NAME-000000.tar`, ….
+        frames: Frames a clip: the centres of as many equal parts of its span. 16 where no rule is given.
+        fps: Frames a second instead.
+        frames_per_segment: Frames in every segment of `segment_s` seconds instead.
+        segment_s: Length of a segment in seconds.
+        size: Short side of the stored frames in pixels.
+        fit: `short` keeps the aspect, `square` keeps the centre square.
+        quality: JPEG quality, 1 to 100.
+        chroma: JPEG colour at half (`420`) or full (`444`) resolution.
+        audio_rate: Sample rate in Hz, or `native` to keep each source's.
+        audio_channels: 1 mixes to mono, 2 to stereo.
+        require: What a clip must have: picture and sound (`av`), one of them, or `any`.
+        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
+            file's splits.
+        split_group: Clips that agree in it never straddle splits: `id` (the source), `media`, or a column.
+        stratify: Level or label set whose classes are spread evenly over the splits.
+        shard_bytes: Size that shards are planned for.
+        seed: Of the shuffle over shards and of the splits.
+        workers: Worker processes; None: as many as there are usable cores.
+        clip_timeout_s: A clip that takes longer is rejected.
+        max_rejects: Share of rows that may be rejected.
+        resume: Go on where an earlier run of the same job stopped.
+        overwrite: Replace the data set that is in `out`.
+        progress: Is told how far the run is.
+
+    Returns:
+        What was packed and rejected.
+
+    Raises:
+        UsageError: An option is wrong, or output is there already.
+        DataError: The annotation file cannot be read.
+        TooManyRejectsError: More rows are rejected than `max_rejects` allows, or none can be packed.
+        StorageError: A file cannot be read or written.
+
+    Example:
+        >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
+    """
+    from shardkit.packing.job import PackJob
+    from shardkit.packing.pack import run_job
+    from shardkit.packing.settings import PackSettings
+    from shardkit.packing.splits import parse_split
+    from shardkit.planning.sampling import FrameSampling
+    from shardkit.storage.files import local_path
+
+    if sum(rule is not None for rule in (frames, fps, frames_per_segment)) > 1:
+        raise UsageError("frames, fps and frames_per_segment exclude each other: give one")
+    if fps is not None:
+        sampling = FrameSampling.fps(fps)
+    elif frames_per_segment is not None:
+        sampling = FrameSampling.per_segment(frames_per_segment, segment_s)
+    else:
+        sampling = FrameSampling.count(16 if frames is None else frames)
+    settings = PackSettings(
+        sampling=sampling,
+        size=size,
+        fit=fit,
+        quality=quality,
+        chroma=chroma,
+        audio_rate_hz=None if audio_rate == "native" else audio_rate,
+        audio_channels=audio_channels,
+        require=require,
+        shard_bytes=shard_bytes,
+        seed=seed,
+    )
+    job = PackJob(
+        annotations=local_path(annotations),
+        media=local_path(media),
+        out=local_path(out),
+        settings=settings,
+        format=format,
+        column=column or {},
+        name=name,
+        split=parse_split(split) if isinstance(split, str) else split,
+        split_group=split_group,
+        stratify=stratify,
+        workers=workers,
+        clip_timeout_s=clip_timeout_s,
+        max_rejects=max_rejects,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    return run_job(job, progress)
+
+
+def open(path: PathLike) -> "Dataset":
+    """Opens a packed data set.
+
+    Args:
+        path: The folder that `pack` wrote, or its `dataset.json`.
+
+    Returns:
+        Settings, label sets and index; `ds[i]` and `ds[key]` decode one clip.
+
+    Raises:
+        StorageError: Nothing is there, or it cannot be read.
+        DataError: It is not a data set, is damaged, or is of another format version.
+
+    Example:
+        >>> shardkit.open("shards")["-70tewjjQKc_30000"].video.shape  # doctest: +SKIP
+        (16, 3, 256, 341)
+    """
+    from shardkit.loading.dataset import open_dataset
+
+    return open_dataset(path)
+
+
+def loader(
+    source: "Dataset | PathLike",
+    *,
+    batch_size: int,
+    split: str | None = None,
+    modalities: Sequence[Literal["video", "audio"]] = ("video", "audio"),
+    frames: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    crop: Literal["center", "random"] | None = "center",
+    window_s: float | None = None,
+    columns: Sequence[str] = (),
+    shuffle: bool = True,
+    seed: int = 0,
+    epochs: int | None = None,
+    drop_last: bool = False,
+    decoder: Literal["auto", "decord"] = "auto",
+    workers: int | None = None,
+    worker_type: Literal["process", "thread"] = "process",
+    transform: "Callable[[Batch], Any] | None" = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    max_skipped: float = 0.01,
+    verify: bool = True,
+    device: str | None = None,
+    timeout_s: float = 60.0,
+) -> "Loader":
+    """Streams batches of a packed data set into a training loop.
+
+    Args:
+        source: A data set, or the path of one.
+        batch_size: Clips a batch on each rank.
+        split: Load this split only.
+        modalities: What to load; the other costs no bytes.
+        frames: T, chosen evenly from the stored frames of the window; None takes all.
+        size: Height and width to crop to; None needs frames of one size.
+        crop: Where to crop: the `center`, at `random`, or None for frames that have the size already.
+        window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the middle;
+            None loads whole clips.
+        columns: Annotation columns to put into `batch.columns`.
+        shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
+        seed: Of order, windows and crops.
+        epochs: Epochs that one iteration runs through without a pause; None is one.
+        drop_last: Leave out the last, short batch, instead of padding it with weight 0.
+        decoder: `auto` takes libjpeg-turbo for JPEG frames, `decord` decord for all.
+        workers: Workers; None: this rank's share of the cores, less one.
+        worker_type: `process`, or `thread` for notebooks and where there is no memfd.
+        transform: Called with each batch in the training process; what it returns is yielded.
+        on_error: A clip that cannot be loaded is an error (`raise`), or is counted and gets weight 0 (`skip`).
+        max_skipped: Share of an epoch's clips that `skip` bears before it raises; always at least eight clips.
+        verify: Check digests before decoding.
+        device: Put batches on this device.
+        timeout_s: A clip that takes longer is a fault, and its worker is replaced.
+
+    Returns:
+        An iterable of batches; also a context manager.
+
+    Raises:
+        UsageError: An option is wrong, or the clips do not fit one shape.
+        DataError: The data set is damaged.
+        StorageError: The data set cannot be read.
+
+    Example:
+        >>> for batch in shardkit.loader("shards", batch_size=16, split="train", size=224):  # doctest: +SKIP
+        ...     loss = (criterion(model(batch.video), batch.labels["instrument"][:, 3]) * batch.weight).sum()
+        ...     (loss * batch.loss_scale).backward()
+    """
+    from shardkit.loading.config import LoaderConfig
+    from shardkit.loading.loader import Loader
+
+    return Loader(
+        source,
+        LoaderConfig(
+            batch_size=batch_size,
+            split=split,
+            modalities=_names("modalities", modalities),
+            frames=frames,
+            size=size,
+            crop=crop,
+            window_s=window_s,
+            columns=_names("columns", columns),
+            shuffle=shuffle,
+            seed=seed,
+            epochs=epochs,
+            drop_last=drop_last,
+            decoder=decoder,
+            workers=workers,
+            worker_type=worker_type,
+            transform=transform,
+            on_error=on_error,
+            max_skipped=max_skipped,
+            verify=verify,
+            device=device,
+            timeout_s=timeout_s,
+        ),
+    )
+
+
+def decode(sample: Mapping[str, Any]) -> "Sample":
+    """Decodes one raw sample of a shard, for people who stay with a `webdataset` pipeline.
+
+    Args:
+        sample: What `webdataset.WebDataset` yields: `mp4` and `wav` as bytes, `msg` as bytes or unpacked.
+
+    Returns:
+        The clip; labels of a `multi` set are ids, since a shard alone does not know the number of classes.
+
+    Raises:
+        UsageError: It is not a sample that shardkit packed.
+        DataError: A member cannot be decoded.
+
+    Example:
+        >>> webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
+    """
+    from shardkit.loading.sample import decode as decode_sample
+
+    return decode_sample(sample)
+
+
+def relabel(
+    path: PathLike,
+    annotations: PathLike,
+    *,
+    format: "FormatName" = "auto",
+    column: Mapping[str, str] | None = None,
+    split: str | Mapping[str, float] | None = None,
+    split_group: str = "id",
+    stratify: str | None = None,
+    seed: int = 0,
+) -> "RelabelReport":
+    """Gives a packed data set the labels, events, splits and columns of another annotation file; media are untouched.
+
+    Clips are matched by key: id and start. Clips that the file does not name keep their media and get unknown labels.
+
+    Args:
+        path: The data set.
+        annotations: The annotation file.
+        format: As in `pack`.
+        column: As in `pack`.
+        split: As in `pack`.
+        split_group: As in `pack`.
+        stratify: As in `pack`.
+        seed: Of the splits.
+
+    Returns:
+        How many clips have new labels, and how many the file does not name.
+
+    Raises:
+        UsageError: An option is wrong, or the file names none of the clips.
+        DataError: The annotation file or the data set cannot be read.
+        StorageError: The data set cannot be written.
+
+    Example:
+        >>> shardkit.relabel("shards", "AVO-65-corrected.csv", split="90/10")  # doctest: +SKIP
+    """
+    from shardkit.packing.relabel import relabel_dataset
+    from shardkit.packing.splits import parse_split
+    from shardkit.storage.files import local_path
+
+    return relabel_dataset(
+        local_path(path),
+        local_path(annotations),
+        format=format,
+        column=column or {},
+        split=parse_split(split) if isinstance(split, str) else split,
+        split_group=split_group,
+        stratify=stratify,
+        seed=seed,
+    )
+
+
+def _names(option: str, value: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise UsageError(f"{option}={value!r}: a sequence of names is needed, such as ({value!r},)")
+    return tuple(value)

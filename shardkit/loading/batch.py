@@ -1,0 +1,96 @@
+"""Batch: what the training loop gets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Labelled intervals of a batch's clips as columns: clip i's are offsets[i] to offsets[i + 1]."""
+
+    start_s: Tensor
+    """float64 [E]: seconds from the window's start, clipped to the window."""
+    end_s: Tensor
+    """float64 [E]."""
+    class_id: Tensor
+    """int64 [E]: place in the data set's event classes."""
+    modality: Tensor
+    """int64 [E]: place in shardkit.MODALITIES (audio, visual, av)."""
+    offsets: Tensor
+    """int64 [B + 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep."""
+
+    video: Tensor | None
+    """uint8 [B, T, 3, H, W], RGB; a view of [B, T, H, W, 3] memory. None unless asked for."""
+    audio: Tensor | None
+    """float32 [B, C, S] in [-1, 1]. None unless asked for."""
+    labels: dict[str, Tensor]
+    """Label set to int64 [B, depth] class ids (-100 unknown), or uint8 [B, classes] for `multi`."""
+    events: Events
+    window_s: Tensor
+    """float64 [B, 2]: start and end of the window, in seconds from the clip's start."""
+    frame_times_s: Tensor
+    """float64 [B, T]: true time of each frame, in seconds from the clip's start."""
+    frame_count: Tensor
+    """int64 [B]: frames before the last one is repeated."""
+    audio_samples: Tensor
+    """int64 [B]: samples before zeros are padded."""
+    has_video: Tensor
+    """bool [B]."""
+    has_audio: Tensor
+    """bool [B]."""
+    weight: Tensor
+    """float32 [B]: 1 for a real clip, 0 for padding and for clips that could not be loaded."""
+    loss_scale: float
+    """World size ÷ real clips in the global batch: `(loss * weight).sum() * loss_scale` averages right under DDP."""
+    keys: list[str]
+    columns: dict[str, Any]
+    """Annotation columns that were asked for: a Tensor [B] for numbers, else a list."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(f'{f.name}={_described(getattr(self, f.name))}' for f in fields(self))})"
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+        """The batch with all its tensors on `device`."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, non_blocking=non_blocking)
+            if isinstance(value, dict):
+                return {name: move(item) for name, item in value.items()}
+            if isinstance(value, Events):
+                return _mapped(value, move)
+            return value
+
+        return _mapped(self, move)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, for code that wants a dictionary; `events` becomes one too."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content["events"] = {f.name: getattr(self.events, f.name) for f in fields(self.events)}
+        return content
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    return replace(value, **{f.name: change(getattr(value, f.name)) for f in fields(value)})
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_described(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, Events):
+        return f"{len(value.start_s)}"
+    return f"{len(value)} strings" if isinstance(value, list) else repr(value)

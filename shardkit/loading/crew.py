@@ -1,0 +1,114 @@
+"""Crews: the workers of a loader, as processes or as threads, behind one interface."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from shardkit.interpreters import ending, start_module
+
+STOP_TIMEOUT_S = 2.0
+"""How long a worker may take to finish the clip it is on when the loader is closed."""
+
+
+class Crew(Protocol):
+    """Starts, watches and stops workers, which are numbered from 0."""
+
+    replaceable: bool
+    """Whether a hanging worker can be ended and replaced."""
+
+    def start(self, worker: int) -> None:
+        """Starts worker `worker`, or its replacement."""
+
+    def sentinels(self) -> dict[int, int]:
+        """Descriptors that become readable when a worker is gone, to worker number."""
+
+    def bury(self, worker: int) -> str:
+        """Ends a worker if it still runs; returns how it ended."""
+
+    def stop(self) -> None:
+        """Ends all workers; their token pipe has been closed before."""
+
+
+class ProcessCrew:
+    """Fresh interpreters, not forks: no lock or CUDA context comes along, and `__main__` is not imported again."""
+
+    replaceable = True
+
+    def __init__(self, start_json: str, descriptors: tuple[int, ...]) -> None:
+        self._start_json = start_json.encode()
+        self._descriptors = descriptors
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._sentinels: dict[int, int] = {}
+
+    def start(self, worker: int) -> None:
+        """See Crew."""
+        process = start_module(
+            "shardkit.loading.worker", [str(worker)], stdin=subprocess.PIPE, pass_fds=self._descriptors
+        )
+        assert process.stdin is not None
+        self._processes[worker] = process
+        self._sentinels[os.pidfd_open(process.pid)] = worker
+        try:
+            process.stdin.write(self._start_json)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it died at once; its sentinel says so
+
+    def sentinels(self) -> dict[int, int]:
+        """See Crew."""
+        return self._sentinels
+
+    def bury(self, worker: int) -> str:
+        """See Crew."""
+        process = self._processes.pop(worker)
+        process.kill()
+        code = process.wait()
+        for descriptor in [d for d, number in self._sentinels.items() if number == worker]:
+            del self._sentinels[descriptor]
+            os.close(descriptor)
+        return ending(code)
+
+    def stop(self) -> None:
+        """See Crew."""
+        for process in self._processes.values():
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for worker in list(self._processes):
+            self.bury(worker)
+
+    def pids(self) -> dict[int, int]:
+        """Process id of every worker."""
+        return {worker: process.pid for worker, process in self._processes.items()}
+
+
+class ThreadCrew:
+    """Threads of this process: for notebooks, debuggers and systems without memfd."""
+
+    replaceable = False
+
+    def __init__(self, target: Callable[[int], None]) -> None:
+        self._target = target
+        self._threads: list[threading.Thread] = []
+
+    def start(self, worker: int) -> None:
+        """See Crew."""
+        thread = threading.Thread(target=self._target, args=(worker,), name=f"shardkit-worker-{worker}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def sentinels(self) -> dict[int, int]:
+        """See Crew: a thread does not die alone."""
+        return {}
+
+    def bury(self, worker: int) -> str:
+        """See Crew."""
+        raise AssertionError(f"thread {worker} cannot be ended")
+
+    def stop(self) -> None:
+        """See Crew."""
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)

@@ -1,0 +1,342 @@
+"""Loader: batches of clips in a reproducible order, resumable at any batch."""
+
+import hashlib
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.cores import usable_cores
+from shardkit.errors import TooManyRejectsError, UsageError
+from shardkit.loading.batch import Batch
+from shardkit.loading.collate import NO_CLIP, Collator
+from shardkit.loading.config import LoaderConfig
+from shardkit.loading.dataset import Dataset, open_dataset
+from shardkit.loading.engine import Engine
+from shardkit.loading.ranks import Ranks, local_world_size, resolve_ranks
+from shardkit.loading.reports import Fault
+from shardkit.loading.shapes import clip_plan
+from shardkit.planning.order import ORDER_VERSION, EpochOrder
+from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
+from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
+
+MIN_SKIPPED = 8
+"""Bad clips that on_error='skip' always bears, however small the data set is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One batch on its way through the ring."""
+
+    epoch: int
+    delivered: int
+    """Positions delivered before it, over all ranks."""
+    buffer: int
+    rows: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+
+
+class Loader:
+    """Iterates over batches; made by `shardkit.loader`. One process, one thread, one iteration at a time.
+
+    Iterating again gives the next epoch once one is finished, and the same epoch again after it was abandoned.
+    """
+
+    def __init__(self, source: Dataset | str | os.PathLike[str], config: LoaderConfig) -> None:
+        self.config = config
+        dataset = source if isinstance(source, Dataset) else open_dataset(source)
+        self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
+        if not len(self.dataset):
+            raise UsageError(f"{self.dataset.folder}: no clips in split {config.split!r}: nothing to load")
+        self._plan = clip_plan(
+            self.dataset.folder,
+            self.dataset.manifest,
+            self.dataset.index,
+            self.dataset.rows,
+            modalities=config.modalities,
+            frames=config.frames,
+            size=config.frame_size,
+            crop=config.crop,
+            window_s=config.window_s,
+            random=config.shuffle,
+            seed=config.seed,
+            decoder=config.decoder,
+            verify=config.verify,
+        )
+        if self._plan.video is None and self._plan.audio is None:
+            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
+        self._collator = Collator(self.dataset, config.columns)
+        self._fingerprint = fingerprint(
+            order_version=ORDER_VERSION,
+            dataset_digest=self.dataset.manifest.digest(),
+            clip_count=len(self.dataset),
+            window_shards=None,
+            selection_digest=hashlib.blake2b(self.dataset.rows.tobytes(), digest_size=16).hexdigest(),
+            shuffle=config.shuffle,
+        )
+        self._epoch = 0
+        self._delivered = 0
+        self._pinned = False
+        self._resuming = False
+        self._iteration = 0
+        self._ranks: Ranks | None = None
+        self._engine: Engine | None = None
+        self._order: EpochOrder | None = None
+        self._order_epoch = -1
+        self._stop: weakref.finalize[Any, Loader] | None = None
+        self._skipped = 0
+        self._waiting: deque[_Step] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"Loader({self.dataset!r}, batch_size={self.config.batch_size}, epoch={self._epoch}, "
+            f"delivered={self._delivered}, {'running' if self._engine else 'not started'})"
+        )
+
+    def __len__(self) -> int:
+        """Batches that one iteration over whole epochs gives to each rank."""
+        steps = step_count(
+            len(self.dataset), delivered=0, global_batch=self._global_batch(), drop_last=self.config.drop_last
+        )
+        return steps * (self.config.epochs or 1)
+
+    @property
+    def skipped(self) -> int:
+        """Clips of this rank that could not be loaded in the current epoch (on_error='skip')."""
+        return self._skipped
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pins the epoch of the next iterations, as DistributedSampler does.
+
+        Raises:
+            UsageError: Not a whole number of at least 0.
+        """
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise UsageError(f"epoch={epoch!r}: a whole number of at least 0 is needed")
+        if epoch != self._epoch:
+            self._epoch, self._delivered, self._resuming = epoch, 0, False
+        self._pinned = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order after the last batch returned: the same on all ranks, for any later world size."""
+        return LoaderState(
+            seed=self.config.seed,
+            epoch=self._epoch,
+            delivered=self._delivered,
+            fingerprint=self._fingerprint,
+        ).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after the batch at which `state_dict` was taken; a finished epoch is followed by the next.
+
+        Raises:
+            UsageError: The state is of another data set, selection, seed or order.
+        """
+        loaded = LoaderState.from_dict(state)
+        check_fingerprint(loaded, self._fingerprint)
+        if loaded.seed != self.config.seed:
+            raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
+        self._iteration += 1
+        self._epoch, self._delivered = loaded.epoch, loaded.delivered
+        self._resuming = True
+        self._pinned = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """Starts an iteration and ends the one before.
+
+        Yields:
+            Batch, or what `transform` makes of it.
+
+        Raises:
+            DataError: A clip is damaged (on_error='raise'), or too many are (on_error='skip').
+            StorageError: A shard cannot be read.
+            WorkerError: Workers cannot be started.
+            UsageError: WORLD_SIZE says that there are several ranks, and torch.distributed is not initialised.
+        """
+        self._iteration += 1
+        iteration = self._iteration
+        self._ranks = resolve_ranks()
+        if not self._resuming:
+            self._delivered = 0
+        self._resuming = False
+        if not self._steps_left(0):
+            raise UsageError(
+                f"drop_last drops all {len(self.dataset)} clips: they do not fill one batch of "
+                f"{self._global_batch()} over all ranks; use a smaller batch_size or drop_last=False",
+            )
+        if not self._steps_left(self._delivered) and not self._pinned:
+            self._advance()
+        return self._iterate(iteration, first_epoch=self._epoch, epochs=self.config.epochs or 1)
+
+    def _iterate(self, iteration: int, *, first_epoch: int, epochs: int) -> Iterator[Any]:
+        engine = self._started()
+        self._abandon()
+        plan = self._steps(first_epoch, first_epoch + epochs)
+        self._skipped = 0
+        try:
+            while self._iteration == iteration:
+                self._submit(engine, plan)
+                if not self._waiting:
+                    self._advance()
+                    return
+                step = self._waiting[0]
+                faults = engine.wait(step.buffer)
+                self._waiting.popleft()
+                if step.epoch != self._epoch:
+                    self._epoch, self._skipped = step.epoch, 0
+                batch = self._batch(engine, step, faults)
+                self._delivered = after_step(
+                    len(self.dataset), delivered=step.delivered, global_batch=self._global_batch()
+                )
+                # Counted as delivered before the loop's body runs: a state taken there is past this batch.
+                yield batch if self.config.transform is None else self.config.transform(batch)
+                del batch
+        finally:
+            if self._iteration == iteration:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """Takes back what an iteration that did not end has under way."""
+        if self._engine is not None and self._waiting:
+            self._engine.cancel()
+            for step in self._waiting:
+                self._engine.ring.give_back(step.buffer)
+        self._waiting.clear()
+
+    def _advance(self) -> None:
+        """A finished epoch is followed by the next, unless `set_epoch` holds it."""
+        self._delivered = 0
+        if not self._pinned:
+            self._epoch += 1
+
+    def _steps(self, first_epoch: int, stop_epoch: int) -> Iterator[tuple[int, int]]:
+        """(epoch, delivered before) of every step of the iteration."""
+        for epoch in range(first_epoch, stop_epoch):
+            delivered = self._delivered if epoch == first_epoch else 0
+            for _ in range(self._steps_left(delivered)):
+                yield epoch, delivered
+                delivered = after_step(len(self.dataset), delivered=delivered, global_batch=self._global_batch())
+
+    def _submit(self, engine: Engine, plan: Iterator[tuple[int, int]]) -> None:
+        """Hands steps to the workers while there are free buffers."""
+        while (buffer := engine.ring.take()) is not None:
+            planned = next(plan, None)
+            if planned is None:
+                engine.ring.give_back(buffer)
+                return
+            epoch, delivered = planned
+            ranks = self._resolved()
+            positions = rank_positions(
+                delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size
+            )
+            rows = self.dataset.rows[self._order_of(epoch).take(positions)]
+            engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
+            self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
+
+    def _batch(self, engine: Engine, step: _Step, faults: list[Fault]) -> Batch:
+        rows, weight = step.rows.copy(), step.weight.copy()
+        scale = loss_scale(
+            len(self.dataset),
+            delivered=step.delivered,
+            world=self._resolved().world,
+            batch_size=self.config.batch_size,
+        )
+        try:
+            self._repair(engine.ring.views(step.buffer), rows, weight, faults)
+        except BaseException:
+            engine.ring.give_back(step.buffer)
+            raise
+        batch = self._collator.batch(engine.ring.lease(step.buffer), rows, weight=weight, loss_scale=scale)
+        return batch if self.config.device is None else batch.to(self.config.device)
+
+    def _repair(
+        self,
+        slots: Mapping[str, npt.NDArray[Any]],
+        rows: npt.NDArray[np.int64],
+        weight: npt.NDArray[np.float32],
+        faults: list[Fault],
+    ) -> None:
+        """Gives slots that could not be filled weight 0 and a copy of a good clip."""
+        if not faults:
+            return
+        if self.config.on_error == "raise":
+            raise faults[0].error()
+        bad = {fault.slot for fault in faults}
+        self._skipped += sum(int(weight[slot]) for slot in bad)
+        allowed = max(MIN_SKIPPED, self.config.max_skipped * len(self.dataset) / self._resolved().world)
+        if self._skipped > allowed:
+            raise TooManyRejectsError(
+                f"{self._skipped} clips of epoch {self._epoch} could not be loaded, more than max_skipped="
+                f"{self.config.max_skipped:g} allows; the last one: {faults[-1].message}",
+            )
+        good = next((slot for slot in range(len(rows)) if slot not in bad), None)
+        for slot in bad:
+            weight[slot] = 0
+            rows[slot] = NO_CLIP if good is None else rows[good]
+            for array in slots.values():
+                array[slot] = 0 if good is None else array[good]
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            self._engine = Engine(
+                self.dataset,
+                self._plan,
+                batch_size=self.config.batch_size,
+                workers=self.config.workers or _default_workers(),
+                processes=self.config.worker_type == "process",
+                timeout_s=self.config.timeout_s,
+            )
+            self._stop = weakref.finalize(self, self._engine.close)
+        return self._engine
+
+    def _order_of(self, epoch: int) -> EpochOrder:
+        if self._order is None or self._order_epoch != epoch:
+            shard_of = self.dataset.index.shard[self.dataset.rows]
+            self._order = EpochOrder(
+                shard_of, seed=self.config.seed, epoch=epoch, shuffle=self.config.shuffle
+            )
+            self._order_epoch = epoch
+        return self._order
+
+    def _resolved(self) -> Ranks:
+        if self._ranks is None:
+            self._ranks = resolve_ranks()
+        return self._ranks
+
+    def _global_batch(self) -> int:
+        return self.config.batch_size * self._resolved().world
+
+    def _steps_left(self, delivered: int) -> int:
+        return step_count(
+            len(self.dataset),
+            delivered=delivered,
+            global_batch=self._global_batch(),
+            drop_last=self.config.drop_last,
+        )
+
+    def close(self) -> None:
+        """Ends the workers; the next iteration starts them anew. Batches that are held stay valid."""
+        self._iteration += 1
+        self._waiting.clear()
+        if self._stop is not None:
+            self._stop()
+        self._engine = self._stop = None
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _default_workers() -> int:
+    """This rank's share of the cores, less one for the training loop."""
+    return max(1, int(usable_cores() / local_world_size()) - 1)

@@ -1,0 +1,125 @@
+"""ClipPlan: everything that decides what a clip's slot holds, fixed for a loader's life; and the slot's layout.
+
+Plain data, so that a worker process gets it as JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.planning.sampling import FrameSampling
+
+ALIGNMENT = 64
+"""Fields of a batch buffer begin at multiples of this: a cache line."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPlan:
+    """Fixed shape of the frames."""
+
+    frames: int
+    """T: frames a clip."""
+    height: int
+    width: int
+    crop: Literal["center", "random"] | None
+    sampling: Mapping[str, Any]
+    """How the stored frames were sampled (FrameSampling as JSON)."""
+    decoder: Literal["auto", "decord"]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioPlan:
+    """Fixed shape of the samples."""
+
+    rate_hz: int
+    channels: int
+    samples: int
+    """S: samples a channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """What becomes of a clip, as a pure function of (seed, epoch, position)."""
+
+    video: VideoPlan | None
+    audio: AudioPlan | None
+    window_s: float | None
+    random: bool
+    """Windows are drawn at random; otherwise they are centred."""
+    seed: int
+    verify: bool
+
+    def to_json(self) -> str:
+        """The plan as a worker process gets it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ClipPlan":
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        video, audio = data.pop("video"), data.pop("audio")
+        return cls(
+            video=None if video is None else VideoPlan(**video),
+            audio=None if audio is None else AudioPlan(**audio),
+            **data,
+        )
+
+    def sampling(self) -> FrameSampling | None:
+        """How the stored frames were sampled."""
+        return None if self.video is None else FrameSampling.from_json(dict(self.video.sampling))
+
+    def slot_fields(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """dtype and shape of what one slot holds, by name."""
+        frames = 0 if self.video is None else self.video.frames
+        fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            # What to load, written by the trainer's process.
+            "row": (np.dtype(np.int64), ()),
+            "position": (np.dtype(np.int64), ()),
+            # What was loaded, written by the worker.
+            "window_s": (np.dtype(np.float64), (2,)),
+            "frame_times_s": (np.dtype(np.float64), (frames,)),
+            "frame_count": (np.dtype(np.int64), ()),
+            "audio_samples": (np.dtype(np.int64), ()),
+            "has_video": (np.dtype(np.bool_), ()),
+            "has_audio": (np.dtype(np.bool_), ()),
+        }
+        if self.video is not None:
+            fields["video"] = (np.dtype(np.uint8), (frames, self.video.height, self.video.width, 3))
+        if self.audio is not None:
+            fields["audio"] = (np.dtype(np.float32), (self.audio.channels, self.audio.samples))
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLayout:
+    """Where the fields of a batch lie in its buffer: field by field, clip after clip."""
+
+    batch_size: int
+    fields: Mapping[str, tuple[int, np.dtype[Any], tuple[int, ...]]]
+    """Name to byte offset, dtype and shape [B, …]."""
+    size_bytes: int
+
+    @classmethod
+    def of(cls, plan: ClipPlan, batch_size: int) -> "BatchLayout":
+        """The layout of `batch_size` slots."""
+        fields: dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]] = {}
+        offset = 0
+        for name, (dtype, slot_shape) in plan.slot_fields().items():
+            shape = (batch_size, *slot_shape)
+            fields[name] = (offset, dtype, shape)
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            offset += -(-size // ALIGNMENT) * ALIGNMENT
+        return cls(batch_size, fields, offset)
+
+    def views(self, buffer: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """Arrays over a batch buffer (uint8 [size_bytes]), by field."""
+        return {
+            name: buffer[offset : offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize]
+            .view(dtype)
+            .reshape(shape)
+            for name, (offset, dtype, shape) in self.fields.items()
+        }

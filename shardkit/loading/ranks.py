@@ -1,0 +1,39 @@
+"""Which rank of how many this process is."""
+
+import os
+from dataclasses import dataclass
+
+import torch.distributed
+
+from shardkit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process's place among those that train together."""
+
+    rank: int
+    world: int
+
+
+def resolve_ranks() -> Ranks:
+    """Rank and world size from torch.distributed, if it is initialised; else (0, 1).
+
+    Raises:
+        UsageError: WORLD_SIZE says that there are several ranks, and torch.distributed is not initialised.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise UsageError(
+            f"WORLD_SIZE is {world}, but torch.distributed is not initialised: every rank would get all clips; "
+            "call torch.distributed.init_process_group() before the first batch",
+        )
+    return Ranks(0, 1)
+
+
+def local_world_size() -> int:
+    """Ranks on this machine, as torchrun says."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return int(text) if text.isdecimal() and int(text) > 0 else 1

@@ -1,0 +1,77 @@
+"""Ring: the batch buffers, and the leases that keep a buffer while tensors over it live.
+
+A fresh buffer of 38 MB costs 52 ms of page faults, a recycled one 1 ms.
+"""
+
+import warnings
+import weakref
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.loading.plan import BatchLayout
+from shardkit.loading.region import Region
+
+AHEAD_BUFFERS = 4
+"""Buffers that workers fill ahead: two batches in work and two ready smooth out uneven clips and steps."""
+LEASED_BUFFERS = 2
+"""Buffers that a training loop usually holds: the batch it is on, and the last one until its name is bound anew."""
+
+
+class _Lease:
+    """Owner of an array's memory, in NumPy's words: arrays over it keep it alive, and its end frees the buffer."""
+
+    def __init__(self, array: npt.NDArray[np.uint8]) -> None:
+        self._array = array
+        self.__array_interface__ = array.__array_interface__
+
+
+class Ring:
+    """A fixed number of batch buffers in one region."""
+
+    def __init__(self, layout: BatchLayout, *, shared: bool) -> None:
+        self.layout = layout
+        self.buffers = AHEAD_BUFFERS + LEASED_BUFFERS
+        self.region = Region.create(max(1, layout.size_bytes * self.buffers), shared=shared, name="ring")
+        self._free: deque[int] = deque(range(self.buffers))
+        self._leased: set[int] = set()
+        self._warned = False
+
+    def take(self) -> int | None:
+        """A free buffer, or None."""
+        # Finalizers run at any moment, so nothing here may be half done between two statements.
+        return self._free.popleft() if self._free else None
+
+    def give_back(self, buffer: int) -> None:
+        """Makes a buffer free again."""
+        self._leased.discard(buffer)
+        self._free.append(buffer)
+
+    def views(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
+        """Arrays over a buffer for the loader's own use: they do not lease it."""
+        return self.layout.views(self._bytes(buffer))
+
+    def lease(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
+        """Arrays over a buffer that keep it until the last one dies; over a copy where the consumer holds too many."""
+        if len(self._leased) >= self.buffers - LEASED_BUFFERS:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{len(self._leased)} batches are held at once; further ones are copied into fresh memory, which "
+                    "is slower: let go of batches, or clone what you keep",
+                    ResourceWarning,
+                    stacklevel=4,
+                )
+            copy = self._bytes(buffer).copy()
+            self.give_back(buffer)
+            return self.layout.views(copy)
+        self._leased.add(buffer)
+        lease = _Lease(self._bytes(buffer))
+        weakref.finalize(lease, self.give_back, buffer).atexit = False
+        return self.layout.views(np.asarray(lease))
+
+    def _bytes(self, buffer: int) -> npt.NDArray[np.uint8]:
+        start = buffer * self.layout.size_bytes
+        return self.region.array[start : start + self.layout.size_bytes]

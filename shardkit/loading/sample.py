@@ -1,0 +1,108 @@
+"""Sample: one decoded clip as NumPy arrays; and `decode`, for people who stay with a `webdataset` pipeline."""
+
+import io
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.clip import Event, Scalar
+from shardkit.errors import DataError, UsageError
+from shardkit.loading.filler import PCM_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One decoded clip."""
+
+    key: str
+    video: npt.NDArray[np.uint8] | None
+    """uint8 [T, 3, H, W], RGB; a view of [T, H, W, 3] memory. None without a picture."""
+    audio: npt.NDArray[np.float32] | None
+    """float32 [C, S] in [-1, 1]. None without sound."""
+    audio_rate_hz: int
+    """0 without sound."""
+    frame_times_s: npt.NDArray[np.float64]
+    """float64 [T]: true time of each frame, in seconds from the clip's start."""
+    labels: Mapping[str, npt.NDArray[Any]]
+    """Label set to int64 [depth] class ids, or uint8 [classes] for `multi`."""
+    events: tuple[Event, ...]
+    duration_s: float
+    split: str
+    source: str
+    """Media file that the clip was cut from."""
+    flags: tuple[str, ...]
+    columns: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Sample({', '.join(f'{f.name}={_described(getattr(self, f.name))}' for f in fields(self))})"
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim > 1 else repr(value)
+
+
+def decode(sample: Mapping[str, Any]) -> Sample:
+    """Decodes one raw sample of a shardkit shard as `webdataset` yields it.
+
+    Args:
+        sample: Members by extension: `mp4`, `wav` as bytes, `msg` as bytes or already unpacked; `__key__`.
+
+    Returns:
+        The clip. `labels` of a `multi` label set are ids here: a shard alone does not know the number of classes.
+
+    Raises:
+        UsageError: It has no `msg`, so it is not a sample that shardkit packed.
+        DataError: A member cannot be decoded.
+
+    Example:
+        >>> pipeline = webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
+    """
+    from shardkit.media.jpeg import decode_jpeg_into  # noqa: PLC0415 - `import shardkit` imports no decoder
+    from shardkit.media.mux import demux_packets  # noqa: PLC0415
+
+    key = str(sample.get("__key__", "?"))
+    if "msg" not in sample:
+        raise UsageError(f"sample {key!r} has no 'msg' member; only samples of `shardkit pack` are decoded")
+    try:
+        message = sample["msg"] if isinstance(sample["msg"], Mapping) else msgpack.unpackb(sample["msg"])
+        times_s = np.asarray(message["video"]["frame_time_s"] if "video" in message else (), dtype=np.float64)
+        video = None
+        if "mp4" in sample:
+            shape = (message["video"]["height"], message["video"]["width"], 3)
+            packets = demux_packets(sample["mp4"])
+            video = np.empty((len(packets), *shape), dtype=np.uint8)
+            for place, packet in enumerate(packets):
+                decode_jpeg_into(packet, video[place])
+        audio, rate_hz = None, 0
+        if "wav" in sample:
+            audio, rate_hz = _decode_wav(sample["wav"])
+        return Sample(
+            key=key,
+            video=None if video is None else video.transpose(0, 3, 1, 2),
+            audio=audio,
+            audio_rate_hz=rate_hz,
+            frame_times_s=times_s,
+            labels={name: np.asarray(ids["ids"], dtype=np.int64) for name, ids in message["labels"].items()},
+            events=tuple(
+                Event(event["start_s"], event["end_s"], event["class_id"], event["modality"])
+                for event in message["events"]
+            ),
+            duration_s=message["duration_s"],
+            split=message["split"],
+            source=message["source"],
+            flags=tuple(message["flags"]),
+            columns=message["columns"],
+        )
+    except (KeyError, TypeError, ValueError, wave.Error, EOFError) as exc:
+        raise DataError(f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit") from exc
+
+
+def _decode_wav(data: bytes) -> tuple[npt.NDArray[np.float32], int]:
+    with wave.open(io.BytesIO(data)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, file.getnchannels())
+        return np.ascontiguousarray(pcm.T * PCM_SCALE), file.getframerate()

@@ -1,0 +1,99 @@
+"""Shapes are fixed per loader: chosen once, from the index, before the first byte of media is read."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.errors import UsageError
+from shardkit.format.index import ClipIndex
+from shardkit.format.manifest import Manifest
+from shardkit.loading.plan import AudioPlan, ClipPlan, VideoPlan
+from shardkit.planning.sampling import fixed_frame_count
+
+Rows = npt.NDArray[np.int64]
+
+
+def clip_plan(
+    folder: Path,
+    manifest: Manifest,
+    index: ClipIndex,
+    rows: Rows,
+    *,
+    modalities: tuple[str, ...],
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    crop: Literal["center", "random"] | None = "center",
+    window_s: float | None = None,
+    random: bool = False,
+    seed: int = 0,
+    decoder: Literal["auto", "decord"] = "auto",
+    verify: bool = True,
+) -> ClipPlan:
+    """The plan for the clips `rows` of an index.
+
+    Raises:
+        UsageError: The clips do not fit one shape, or not the one asked for; names a clip and the remedy.
+    """
+    with_video = rows[index.video_bytes[rows] > 0] if "video" in modalities else rows[:0]
+    with_audio = rows[index.audio_bytes[rows] > 0] if "audio" in modalities else rows[:0]
+    video = audio = None
+    if len(with_video):
+        height, width = _frame_size(folder, index, with_video, size, crop)
+        counts = index.packet_bytes.offsets[with_video + 1] - index.packet_bytes.offsets[with_video]
+        video = VideoPlan(
+            frames=frames or fixed_frame_count(counts, index.duration_s[with_video], window_s=window_s),
+            height=height,
+            width=width,
+            crop=crop,
+            sampling=manifest.settings["sampling"],
+            decoder=decoder,
+        )
+    if len(with_audio):
+        for name, values in (("sample rate", index.audio_rate_hz), ("number of channels", index.audio_channels)):
+            odd = with_audio[values[with_audio] != values[with_audio[0]]]
+            if len(odd):
+                raise UsageError(
+                    f"{folder}: clips differ in {name}: {index.text('key', int(with_audio[0]))!r} has "
+                    f"{values[with_audio[0]]}, {index.text('key', int(odd[0]))!r} has {values[odd[0]]}; "
+                    "pack with --audio-rate and --audio-channels, or leave audio out of modalities",
+                )
+        rate_hz = int(index.audio_rate_hz[with_audio[0]])
+        span_s = float(index.duration_s[with_audio].max()) if window_s is None else window_s
+        audio = AudioPlan(rate_hz, int(index.audio_channels[with_audio[0]]), max(1, round(span_s * rate_hz)))
+    return ClipPlan(video, audio, window_s, random, seed, verify)
+
+
+def _frame_size(
+    folder: Path,
+    index: ClipIndex,
+    rows: Rows,
+    size: tuple[int, int] | None,
+    crop: Literal["center", "random"] | None,
+) -> tuple[int, int]:
+    heights, widths = index.height[rows], index.width[rows]
+
+    def described(place: int) -> str:
+        return f"{index.text('key', int(rows[place]))!r} has {heights[place]}×{widths[place]}"  # noqa: RUF001
+
+    if size is None:
+        odd = np.flatnonzero((heights != heights[0]) | (widths != widths[0]))
+        if len(odd):
+            raise UsageError(
+                f"{folder}: frames differ in size (height×width): {described(0)}, {described(int(odd[0]))}; "  # noqa: RUF001
+                f"crop to one size with size={min(int(heights.min()), int(widths.min()))}, or pack with --fit square",
+            )
+        return int(heights[0]), int(widths[0])
+    small = np.flatnonzero((heights < size[0]) | (widths < size[1]))
+    if len(small):
+        raise UsageError(
+            f"{folder}: size={size} is larger than stored frames: {described(int(small[0]))}; "
+            "choose a smaller size, or pack with a larger --size",
+        )
+    odd = np.flatnonzero((heights != size[0]) | (widths != size[1]))
+    if crop is None and len(odd):
+        raise UsageError(
+            f"{folder}: size={size} without a crop, but {described(int(odd[0]))}; pass crop='center' or 'random'",
+        )
+    return size

@@ -1,0 +1,108 @@
+"""The worker: takes runs off the board, fills their slots, reports. A fresh interpreter, or a thread.
+
+Started as `python -m shardkit.loading.worker` with inherited descriptors and a JSON description on standard input;
+it never imports torch and ends when the trainer's process closes the token pipe or is gone.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shardkit.errors import ShardkitError
+from shardkit.format.index import decode_index
+from shardkit.loading.board import Board
+from shardkit.loading.filler import SlotFiller
+from shardkit.loading.plan import BatchLayout, ClipPlan
+from shardkit.loading.region import Region
+from shardkit.loading.reports import Fault, Report, send
+from shardkit.storage.files import map_file
+from shardkit.storage.shards import ShardReader
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStart:
+    """What a worker process is told: descriptors, sizes, and what a clip's slot holds."""
+
+    folder: str
+    index_name: str
+    shards: tuple[str, ...]
+    plan: str
+    """ClipPlan as JSON."""
+    batch_size: int
+    buffers: int
+    ring_descriptor: int
+    board_descriptor: int
+    board_bytes: int
+    workers: int
+    board_capacity: int
+    token_descriptor: int
+    report_descriptor: int
+
+    def to_json(self) -> str:
+        """The description as it is written to the worker's standard input."""
+        return json.dumps(asdict(self))
+
+
+def work(
+    worker: int, *, board: Board, ring: Region, layout: BatchLayout, filler: SlotFiller, tokens: int, reports: int
+) -> None:
+    """Fills runs until the token pipe is closed."""
+    views: dict[int, list[dict[str, object]]] = {}
+    while os.read(tokens, 1):
+        claimed = board.claim(worker)
+        if claimed is None:
+            continue
+        ticket, run = claimed
+        if run.buffer not in views:
+            start = run.buffer * layout.size_bytes
+            fields = layout.views(ring.array[start : start + layout.size_bytes])
+            views[run.buffer] = [
+                {name: array[slot : slot + 1].reshape(array.shape[1:]) for name, array in fields.items()}
+                for slot in range(layout.batch_size)
+            ]
+        slots = views[run.buffer]
+        for slot in range(run.first, run.stop):
+            board.begin_slot(worker, ticket, slot)
+            arrays = slots[slot]
+            try:
+                filler.fill(arrays, row=int(arrays["row"]), position=int(arrays["position"]), epoch=run.epoch)
+            except ShardkitError as exc:
+                send(reports, Report(ticket, Fault(slot, type(exc).__name__, str(exc))))
+            except Exception as exc:  # noqa: BLE001 - whatever one clip does must not end the worker
+                message = f"{filler.where(int(arrays['row']))}: unexpected {type(exc).__name__}: {exc}"
+                send(reports, Report(ticket, Fault(slot, "WorkerError", message)))
+        send(reports, Report(ticket))
+        board.release(worker)
+
+
+def main() -> None:
+    """Runs one worker process."""
+    # Ctrl-C is the trainer's to handle; it closes the token pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = int(sys.argv[1])
+    start = WorkerStart(**json.load(sys.stdin))
+    plan = ClipPlan.from_json(start.plan)
+    layout = BatchLayout.of(plan, start.batch_size)
+    folder = Path(start.folder)
+    index_path = folder / start.index_name
+    index = decode_index(map_file(index_path), path=str(index_path))
+    board = Board(
+        Region(start.board_descriptor, start.board_bytes), workers=start.workers, capacity=start.board_capacity
+    )
+    with ShardReader(folder, start.shards) as reader:
+        work(
+            worker,
+            board=board,
+            ring=Region(start.ring_descriptor, layout.size_bytes * start.buffers),
+            layout=layout,
+            filler=SlotFiller(index, reader, plan),
+            tokens=start.token_descriptor,
+            reports=start.report_descriptor,
+        )
+
+
+if __name__ == "__main__":
+    main()

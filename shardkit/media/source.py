@@ -1,0 +1,110 @@
+"""A media file opened for reading: its streams as FFmpeg would choose them, and one time axis for all.
+
+Source time is what annotations count in: seconds from the container's start. A file whose first timestamp is
+10 s starts at 0; a stream that starts later than its container keeps that delay.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from shardkit.media.errors import NoStreamError, UnreadableMediaError
+
+PathLike = str | os.PathLike[str]
+
+
+def open_source(path: PathLike) -> InputContainer:
+    """Opens a local media file; the caller closes it.
+
+    Raises:
+        UnreadableMediaError: The file is missing, empty, or not media that FFmpeg can open.
+    """
+    name = Path(path).name
+    try:
+        # Without the prefix a name such as `a:b.mp4` would be taken for a protocol.
+        return av.open(f"file:{os.fspath(path)}", "r")
+    except (av.FFmpegError, OSError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise UnreadableMediaError(
+            f"{name}: cannot be opened as media ({reason}); the file is missing, empty, cut short "
+            "or not media: fetch it again or leave it out",
+        ) from exc
+
+
+def container_start_s(container: InputContainer) -> float:
+    """The container time at which source time is 0."""
+    # A negative start is the priming of an encoder, which players do not show.
+    return max(0, container.start_time or 0) / 1e6
+
+
+def best_video(container: InputContainer) -> VideoStream | None:
+    """The video stream that FFmpeg would choose; None where there is none that can be decoded."""
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or _is_cover(stream):
+        # FFmpeg's choice may fall on a cover picture where that is the only "video".
+        candidates = (s for s in container.streams.video if has_decoder(s) and not _is_cover(s))
+        return next(candidates, None)
+    return stream if has_decoder(stream) else None
+
+
+def best_audio(container: InputContainer) -> AudioStream | None:
+    """The audio stream that FFmpeg would choose; None where there is none that can be decoded."""
+    stream = container.streams.best("audio")
+    return stream if isinstance(stream, AudioStream) and has_decoder(stream) else None
+
+
+def require_video(container: InputContainer, path: PathLike) -> VideoStream:
+    """`best_video`, or NoStreamError."""
+    stream = best_video(container)
+    if stream is None:
+        raise NoStreamError(f"{Path(path).name}: no video stream that can be decoded", kind="video")
+    return stream
+
+
+def require_audio(container: InputContainer, path: PathLike) -> AudioStream:
+    """`best_audio`, or NoStreamError."""
+    stream = best_audio(container)
+    if stream is None:
+        raise NoStreamError(f"{Path(path).name}: no audio stream that can be decoded", kind="audio")
+    return stream
+
+
+def has_decoder(stream: VideoStream | AudioStream) -> bool:
+    """Whether this build of FFmpeg has a decoder for the stream."""
+    # PyAV leaves the context out where FFmpeg knows no decoder; its annotations do not say so.
+    return stream.codec_context is not None
+
+
+def decode_on_one_thread(stream: VideoStream | AudioStream) -> None:
+    """Makes the stream's decoder single-threaded, before its first packet."""
+    # The pack workers are the parallelism, and what is decoded must not depend on the machine's number of
+    # cores.
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "NONE"
+
+
+def packet_time_s(packet: "Packet[Any]", start_s: float) -> float | None:
+    """Source time of a packet: its pts, or its dts where the container keeps no pts."""
+    ticks = packet.pts if packet.pts is not None else packet.dts
+    return None if ticks is None else float(ticks * packet.time_base) - start_s
+
+
+def packet_duration_s(packet: "Packet[Any]") -> float:
+    """Duration of a packet; 0 where the container does not say."""
+    return float((packet.duration or 0) * packet.time_base)
+
+
+def is_shown(packet: "Packet[Any]") -> bool:
+    """Whether a packet carries something to show: no edit list's discard, no end marker, not cut off."""
+    return packet.size > 0 and not packet.is_discard and not packet.is_corrupt
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)

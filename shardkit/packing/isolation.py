@@ -1,0 +1,191 @@
+"""IsolatedWorkers: clips decoded in worker processes, each with a deadline; a crash or a hang costs one clip."""
+
+import os
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgpack
+
+from shardkit.clip import Reason
+from shardkit.errors import WorkerError
+from shardkit.interpreters import ending, start_module
+from shardkit.packing.settings import PackSettings
+from shardkit.packing.worker import LENGTH, READY, write_message
+
+START_TIMEOUT_S = 60.0
+LOOK_AHEAD = 3
+"""Clips under way or done for each worker while an earlier one is waited for."""
+
+Task = TypeVar("Task")
+
+
+class _DeadlineError(Exception):
+    """The worker did not answer in time."""
+
+
+class _EndedError(Exception):
+    """The worker process ended."""
+
+
+class _Worker:
+    """One worker process; started when it is first asked."""
+
+    def __init__(self, settings: PackSettings) -> None:
+        self._settings = msgpack.packb(settings.to_json())
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def ask(self, request: bytes, timeout_s: float) -> Any:
+        """The worker's answer."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        try:
+            write_message(process.stdin, request)  # type: ignore[arg-type]
+            return msgpack.unpackb(self._receive(process, timeout_s))
+        except BrokenPipeError as exc:
+            raise _EndedError(self.kill()) from exc
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        if self._closed:
+            raise WorkerError("packing was stopped")
+        process = self._process = start_module(
+            "shardkit.packing.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin is not None
+        try:
+            if self._receive(process, START_TIMEOUT_S) != READY:
+                raise WorkerError("a pack worker said something unexpected when it started")
+        except (_EndedError, _DeadlineError) as exc:
+            self.kill()
+            raise WorkerError(
+                f"a pack worker {exc} before it was ready; what it wrote to standard error says why"
+            ) from exc
+        write_message(process.stdin, self._settings)  # type: ignore[arg-type]
+        return process
+
+    def _receive(self, process: "subprocess.Popen[bytes]", timeout_s: float) -> bytes:
+        deadline_s = time.monotonic() + timeout_s
+        (length,) = LENGTH.unpack(self._read(process, LENGTH.size, deadline_s))
+        return self._read(process, length, deadline_s)
+
+    def _read(self, process: "subprocess.Popen[bytes]", count: int, deadline_s: float) -> bytes:
+        assert process.stdout is not None
+        parts = []
+        descriptor = process.stdout.fileno()
+        while count:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
+                self.kill()
+                raise _DeadlineError("gave no answer in time")
+            part = os.read(descriptor, min(count, 1 << 20))
+            if not part:
+                raise _EndedError(self.kill())
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def kill(self) -> str:
+        """Ends the process; returns how it ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return "ended"
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass  # what was buffered for it is of no use
+        return ending(code)
+
+
+    def close(self) -> None:
+        """Ends the process for good."""
+        self._closed = True
+        self.kill()
+
+
+class IsolatedWorkers:
+    """A fixed number of worker processes that pack media; answers come in the order of the requests."""
+
+    def __init__(self, settings: PackSettings, *, workers: int, clip_timeout_s: float) -> None:
+        self._clip_timeout_s = clip_timeout_s
+        self._workers = [_Worker(settings) for _ in range(workers)]
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        # A thread a worker waits for its pipe; the decoding is the processes'.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="shardkit-pack")
+
+    def map(self, tasks: Iterable[tuple[Task, dict[str, Any]]]) -> Iterator[tuple[Task, dict[str, Any]]]:
+        """Each task with the worker's answer to its request: packed media, or `reason` and `detail`.
+
+        The first clips are under way when this returns.
+        """
+        rest = iter(tasks)
+        waiting: deque[tuple[Task, Future[dict[str, Any]]]] = deque()
+
+        def submit(count: int) -> None:
+            for task, request in islice(rest, count):
+                waiting.append((task, self._threads.submit(self._answer, request)))
+
+        def answers() -> Iterator[tuple[Task, dict[str, Any]]]:
+            while waiting:
+                task, answer = waiting.popleft()
+                done = answer.result()
+                submit(1)
+                yield task, done
+
+        submit(LOOK_AHEAD * len(self._workers))
+        return answers()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        worker = self._idle.get()
+        try:
+            return self._ask_twice(worker, request)
+        finally:
+            self._idle.put(worker)
+
+    def _ask_twice(self, worker: _Worker, request: dict[str, Any]) -> dict[str, Any]:
+        body = msgpack.packb(request)
+        how = ""
+        # A worker can be killed for reasons of the system's own, and a clip must not depend on those.
+        for _ in range(2):
+            try:
+                answer: dict[str, Any] = worker.ask(body, self._clip_timeout_s)
+            except _DeadlineError:
+                detail = (
+                    f"{request['path']}: not packed after {self._clip_timeout_s:g} s; leave it out, or give more time "
+                    "with --clip-timeout"
+                )
+                return {"reason": Reason.TIMEOUT.value, "detail": detail}
+            except _EndedError as exc:
+                how = str(exc)
+            else:
+                return answer
+        detail = f"{request['path']}: its worker process {how}, twice; the file is damaged: leave it out"
+        return {"reason": Reason.CRASH.value, "detail": detail}
+
+    def close(self) -> None:
+        """Ends the processes and threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown(wait=True)
+
+    def __enter__(self) -> "IsolatedWorkers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

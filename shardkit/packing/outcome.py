@@ -1,0 +1,42 @@
+"""What a packing run says of itself, under way and at its end."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PackProgress:
+    """How far a packing run is."""
+
+    done: int
+    """Clips packed or rejected."""
+    total: int
+    rejected: int
+    """Of all rows of the annotation file."""
+    elapsed_s: float
+    fresh: int
+    """Clips that this run decoded itself, not an earlier one that it resumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What a packing run did."""
+
+    out: str
+    rows: int
+    packed: int
+    rejected: Mapping[str, int]
+    """Reason to number of rows."""
+    flags: Mapping[str, int]
+    """Quality flag to number of packed clips."""
+    shards: int
+    size_bytes: int
+    media_s: float
+    """Length of the packed clips together."""
+    elapsed_s: float
+    clips_per_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return asdict(self)

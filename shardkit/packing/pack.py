@@ -1,0 +1,294 @@
+"""Packing: an annotation file and a media folder become a data set of tar shards."""
+
+import math
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from shardkit.annotations.reading import read_annotations
+from shardkit.clip import Reason, Reject
+from shardkit.cores import usable_cores
+from shardkit.errors import TooManyRejectsError, UsageError
+from shardkit.format.digest import file_digest
+from shardkit.format.index import column_type, index_schema
+from shardkit.format.manifest import Manifest
+from shardkit.format.message import encode_message
+from shardkit.format.record import Record
+from shardkit.packing.clip_media import PackedMedia
+from shardkit.packing.isolation import IsolatedWorkers
+from shardkit.packing.job import PackJob
+from shardkit.packing.keys import clip_keys
+from shardkit.packing.outcome import PackProgress, PackReport
+from shardkit.packing.output import PackOutput
+from shardkit.packing.shard_files import ShardPart, read_part, write_part, write_shard
+from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
+from shardkit.packing.sources import find_sources
+from shardkit.packing.splits import assign_splits
+from shardkit.planning.order import ORDER_VERSION
+from shardkit.storage.files import read_bytes
+
+LIBRARIES = ("av", "numpy", "pyarrow", "simplejpeg", "webdataset")
+"""Packages whose versions may show in the bytes."""
+
+
+def run_job(job: PackJob, progress: Callable[[PackProgress], None] | None = None) -> PackReport:
+    """Packs.
+
+    Args:
+        job: Inputs, output and settings.
+        progress: Is told how far the run is, after every clip.
+
+    Raises:
+        UsageError: The options do not fit together, or output is there already.
+        DataError: The annotation file cannot be read.
+        StorageError: A file cannot be read or written.
+        TooManyRejectsError: More rows are rejected than `max_rejects` allows, or all of them.
+        WorkerError: Worker processes cannot be started.
+    """
+    return _Run(job, progress).run()
+
+
+class _Run:
+    """One packing run under way."""
+
+    def __init__(self, job: PackJob, progress: Callable[[PackProgress], None] | None) -> None:
+        self._job = job
+        self._progress = progress
+        self._began_s = time.monotonic()
+        annotation_bytes = read_bytes(job.annotations)
+        self._annotations = read_annotations(job.annotations, format=job.format, column=job.column)
+        self._about_annotations = {
+            "name": job.annotations.name,
+            "format": self._annotations.format,
+            "rows": self._annotations.row_count,
+            "xxh3": file_digest(annotation_bytes),
+        }
+        self._libraries = {name: version(name) for name in LIBRARIES} | {"machine": platform.machine()}
+        self._rejects = list(self._annotations.rejects)
+        self._done = self._fresh = self._total = 0
+
+    def run(self) -> PackReport:
+        job = self._job
+        plan = self._plan()
+        with PackOutput(job.out) as output:
+            if job.resume and output.finished():
+                return self._check_finished(output)
+            digest = plan.digest(job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])})
+            output.begin(digest, plan, resume=job.resume, overwrite=job.overwrite)
+            self._check_rejects(output)
+            if not plan.candidates:
+                output.write_rejects(self._rejects)
+                raise TooManyRejectsError(self._nothing_packed(output))
+            self._pack_shards(plan, output)
+            return self._commit(plan, output)
+
+    def _plan(self) -> ShardPlan:
+        """Which clips are decoded, and into which shard they go; the rest is rejected."""
+        job, annotations = self._job, self._annotations
+        clips = annotations.clips
+        keys = dict(zip((clip.row for clip in clips), clip_keys(clips), strict=True))
+        if job.split is None:
+            splits = {clip.row: clip.split or "" for clip in clips}
+        else:
+            assigned = assign_splits(
+                clips,
+                shares=job.split,
+                group=job.split_group,
+                stratify=job.stratify,
+                label_sets=annotations.label_sets,
+                seed=job.settings.seed,
+            )
+            splits = dict(zip((clip.row for clip in clips), assigned, strict=True))
+        located, missing = find_sources(clips, job.media)
+        self._rejects += missing
+        self._total = len(located)
+        candidates = [Candidate(keys[each.clip.row], each, splits[each.clip.row]) for each in located]
+        return plan_shards(candidates, job.settings, name=job.name)
+
+    def _pack_shards(self, plan: ShardPlan, output: PackOutput) -> None:
+        names: dict[str, list[Any]] = {name: [] for name in self._annotations.columns}
+        for clip in self._annotations.clips:
+            for name, values in names.items():
+                values.append(clip.columns.get(name))
+        schema = index_schema(
+            self._annotations.label_sets, {name: column_type(values) for name, values in names.items()}
+        )
+        todo = []
+        for shard in range(plan.shard_count):
+            part = output.part(plan.shard_name(shard))
+            if part is None:
+                todo.append(shard)
+            else:
+                self._count(output, len(plan.shard(shard)), part.rejects)
+        workers = self._job.workers or max(1, int(usable_cores()))
+        with IsolatedWorkers(
+            self._job.settings, workers=workers, clip_timeout_s=self._job.clip_timeout_s
+        ) as pool:
+            answers = pool.map(self._requests(plan, todo))
+            for shard in todo:
+                rejects: list[Reject] = []
+                name = plan.shard_name(shard)
+                samples = self._samples(len(plan.shard(shard)), answers, rejects, output)
+                info, placed = write_shard(output.shard_path(name), samples, shard=shard)
+                write_part(output.part_path(name), info, placed, rejects, schema)
+
+    def _requests(
+        self, plan: ShardPlan, shards: Sequence[int]
+    ) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+        """All clips of the shards in order; workers go on to the next shard while one is being finished."""
+        for shard in shards:
+            for candidate in plan.shard(shard):
+                located = candidate.located
+                path = str(self._job.media / located.path)
+                yield candidate, {"path": path, "start_s": located.start_s, "end_s": located.end_s}
+
+    def _samples(
+        self,
+        count: int,
+        answers: Iterator[tuple[Candidate, dict[str, Any]]],
+        rejects: list[Reject],
+        output: PackOutput,
+    ) -> Iterator[tuple[Record, dict[str, bytes]]]:
+        """The next `count` answers as samples; rejects go aside."""
+        for _ in range(count):
+            candidate, answer = next(answers)
+            self._fresh += 1
+            if "reason" in answer:
+                clip = candidate.clip
+                reject = Reject(
+                    clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path
+                )
+                rejects.append(reject)
+                self._count(output, 1, [reject])
+                continue
+            media = PackedMedia.from_wire(answer)
+            record = _record(candidate, media)
+            message = encode_message(
+                record, label_sets=self._annotations.label_sets, event_classes=self._annotations.event_classes
+            )
+            yield record, {**media.members, "msg": message}
+            self._count(output, 1, [])
+
+    def _count(self, output: PackOutput, done: int, rejects: Sequence[Reject]) -> None:
+        self._done += done
+        self._rejects += rejects
+        if rejects:
+            self._check_rejects(output)
+        if self._progress is not None:
+            elapsed_s = time.monotonic() - self._began_s
+            self._progress(PackProgress(self._done, self._total, len(self._rejects), elapsed_s, self._fresh))
+
+    def _check_rejects(self, output: PackOutput) -> None:
+        rows = self._annotations.row_count
+        if len(self._rejects) <= self._job.max_rejects * rows:
+            return
+        output.write_rejects(self._rejects)
+        raise TooManyRejectsError(
+            f"{len(self._rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
+            f"allows ({_counted(self._rejects)}); {output.folder}/rejects.jsonl names each; mend them, or allow more "
+            "and go on with --resume",
+        )
+
+    def _nothing_packed(self, output: PackOutput) -> str:
+        return (
+            f"none of {self._annotations.row_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
+            f"{output.folder}/rejects.jsonl says why; check --media and --column"
+        )
+
+    def _commit(self, plan: ShardPlan, output: PackOutput) -> PackReport:
+        job, annotations = self._job, self._annotations
+        parts = [read_part(output.part_path(plan.shard_name(shard))) for shard in range(plan.shard_count)]
+        batch = _one_batch(parts)
+        output.write_rejects(self._rejects)
+        if not batch.num_rows:
+            raise TooManyRejectsError(self._nothing_packed(output))
+        index = output.write_index(batch)
+        manifest = Manifest(
+            name=job.name,
+            order_version=ORDER_VERSION,
+            settings=job.settings.to_json(),
+            libraries=self._libraries,
+            label_sets=annotations.label_sets,
+            event_classes=annotations.event_classes,
+            columns=annotations.columns,
+            splits=_split_counts(batch),
+            clip_count=batch.num_rows,
+            duration_s=math.fsum(batch.column("duration_s").to_pylist()),
+            reject_counts=dict(sorted(Counter(r.reason.value for r in self._rejects).items())),
+            shards=tuple(part.info for part in parts),
+            index=index,
+            annotations=self._about_annotations,
+        )
+        output.commit(manifest)
+        return self._report(output, manifest, batch)
+
+    def _check_finished(self, output: PackOutput) -> PackReport:
+        """The report of a data set that is complete already, if it is the one that was asked for.
+
+        Raises:
+            UsageError: It is of other settings or annotations.
+        """
+        manifest, batch = output.read()
+        wanted = (self._job.settings.to_json(), self._about_annotations, self._libraries)
+        if (dict(manifest.settings), dict(manifest.annotations), dict(manifest.libraries)) != wanted:
+            raise UsageError(
+                f"{output.folder}: holds a data set of other settings, annotations or library versions; "
+                "choose another folder, or replace it with --overwrite",
+            )
+        return self._report(output, manifest, batch)
+
+    def _report(self, output: PackOutput, manifest: Manifest, batch: pa.RecordBatch) -> PackReport:
+        flags = Counter(flag for row in batch.column("flags").to_pylist() for flag in row)
+        elapsed_s = time.monotonic() - self._began_s
+        return PackReport(
+            out=str(output.folder),
+            rows=self._annotations.row_count,
+            packed=manifest.clip_count,
+            rejected=manifest.reject_counts,
+            flags=dict(sorted(flags.items())),
+            shards=len(manifest.shards),
+            size_bytes=sum(shard.size_bytes for shard in manifest.shards),
+            media_s=manifest.duration_s,
+            elapsed_s=elapsed_s,
+            clips_per_s=self._fresh / elapsed_s,
+        )
+
+
+def _record(candidate: Candidate, media: PackedMedia) -> Record:
+    clip = candidate.clip
+    return Record(
+        key=candidate.key,
+        row=clip.row,
+        source_id=clip.id,
+        source=candidate.located.path,
+        source_start_s=media.start_s,
+        duration_s=media.duration_s,
+        split=candidate.split,
+        video=media.video,
+        audio=media.audio,
+        labels=clip.labels,
+        events=clip.events,
+        flags=media.flags,
+        columns=clip.columns,
+    )
+
+
+def _one_batch(parts: Sequence[ShardPart]) -> pa.RecordBatch:
+    """The rows of all parts as the one record batch of the index."""
+    table = pa.Table.from_batches([part.batch for part in parts]).combine_chunks()
+    batches = table.to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _split_counts(batch: pa.RecordBatch) -> dict[str, int]:
+    counts = Counter(batch.column("split").to_pylist())
+    return dict(sorted(counts.items()))
+
+
+def _counted(rejects: Sequence[Reject]) -> str:
+    return ", ".join(f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common())

@@ -1,0 +1,93 @@
+"""ShardPlan: which clip goes into which shard, decided before the first clip is decoded.
+
+So a shard's bytes do not depend on what happened to other shards, on the number of workers, or on restarts.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shardkit.clip import Clip
+from shardkit.format.digest import file_digest
+from shardkit.packing.settings import PackSettings
+from shardkit.packing.sources import Located
+from shardkit.planning.hashing import Domain, counter_hash
+
+TYPICAL_CLIP_S = 10.0
+"""Length assumed of clips whose annotation names no end."""
+TYPICAL_ASPECT = 1.5
+"""Between 4:3 and 16:9."""
+BYTES_PER_PIXEL = {"420": 0.25, "444": 0.35}
+"""Of JPEG at quality 90 on real clips; see benchmarks/README.md."""
+MEMBER_OVERHEAD_BYTES = 6000
+"""Tar headers, the MP4's tables and the msgpack member of a clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A clip that has a media file, ready to be decoded."""
+
+    key: str
+    located: Located
+    split: str
+
+    @property
+    def clip(self) -> Clip:
+        """The annotated clip."""
+        return self.located.clip
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """Candidates in shard order, and how many go into a shard."""
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    shard_clips: int
+
+    @property
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return -(-len(self.candidates) // self.shard_clips)
+
+    def shard_name(self, shard: int) -> str:
+        """File name of a shard."""
+        return f"{self.name}-{shard:06d}.tar"
+
+    def shard(self, shard: int) -> tuple[Candidate, ...]:
+        """The candidates of a shard."""
+        return self.candidates[shard * self.shard_clips : (shard + 1) * self.shard_clips]
+
+    def digest(self, settings: PackSettings, libraries: Mapping[str, str]) -> str:
+        """Names everything that decides the output's bytes; what a resumed run must agree in."""
+        content: list[Any] = [self.name, self.shard_clips, settings.to_json(), dict(libraries)]
+        content += [
+            (c.key, c.split, c.located.path, c.located.start_s, c.located.end_s, dict(c.clip.labels))
+            for c in self.candidates
+        ]
+        return file_digest(json.dumps(content, sort_keys=True, default=list).encode())
+
+
+def plan_shards(candidates: Sequence[Candidate], settings: PackSettings, *, name: str) -> ShardPlan:
+    """Shuffles candidates over shards of about `settings.shard_bytes`."""
+    numbers = np.arange(len(candidates), dtype=np.uint64)
+    order = np.argsort(counter_hash(settings.seed, Domain.PACKING, counters=numbers), kind="stable")
+    shuffled = tuple(candidates[place] for place in order.tolist())
+    return ShardPlan(name, shuffled, max(1, settings.shard_bytes // _estimated_bytes(candidates, settings)))
+
+
+def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) -> int:
+    """About what a packed clip takes: enough to aim at a shard size, and the same on every machine."""
+    spans_s = [
+        c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None
+    ]
+    duration_s = float(np.mean(spans_s)) if spans_s else TYPICAL_CLIP_S
+    area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
+    # libjpeg's files grow steeply towards quality 100.
+    quality_factor = 50 / (140 - settings.quality)
+    frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
+    audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
+    return int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES

@@ -1,0 +1,152 @@
+"""Sources: which media file under the media folder a clip is cut from, and where in it.
+
+The folder is walked once; after that a clip costs a few look-ups and no system call. A clip's file is, in
+this order:
+
+    as named     the path that the annotation gives, or else a file of that name anywhere below
+    cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound)
+    whole        ID.ext, from which the clip is cut at pack time
+"""
+
+import os
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shardkit.clip import Clip, Reason, Reject
+from shardkit.errors import StorageError
+
+EXTENSIONS = (
+    *("mp4", "mkv", "webm", "mov", "avi", "m4v", "flv", "3gp", "ts", "mpg", "wmv"),
+    *("wav", "flac", "mp3", "m4a", "ogg", "opus", "aac"),
+)
+"""Extensions of media files, the preferred first; those from wav on hold sound only."""
+
+_RANK = {f".{extension}": rank for rank, extension in enumerate(EXTENSIONS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A clip and the file that it is cut from."""
+
+    clip: Clip
+    path: str
+    """Relative to the media folder, with forward slashes."""
+    start_s: float | None
+    """Start of the clip in the file's time; None: from the file's beginning."""
+    end_s: float | None
+    """End of the clip in the file's time; None: to the file's end."""
+
+
+def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Located], list[Reject]]:
+    """The clips whose media file is there, and a reject for each of the others; both in the order given.
+
+    Where several files fit, the extension that stands first in EXTENSIONS wins, then the path that sorts
+    first.
+
+    Raises:
+        StorageError: The media folder, or a folder in it, is missing or cannot be read.
+    """
+    root = os.fspath(media_root)
+    index = _walk(root)
+    located: list[Located] = []
+    rejects: list[Reject] = []
+    for clip in clips:
+        media = None if clip.media is None else posixpath.normpath(clip.media)
+        if media is not None and (media.startswith("/") or media.split("/", 1)[0] == ".."):
+            detail = (
+                f"the media file {clip.media!r} lies outside the media folder; name it relative to that "
+                "folder, or give "
+                "the folder that holds it"
+            )
+            rejects.append(Reject(clip.row, clip.id, Reason.BAD_ROW, detail, clip.media))
+            continue
+        cut_names = _cut_names(clip)
+        path = index.find(media, [*cut_names, clip.id])
+        if path is None:
+            detail = _looked_for(clip, cut_names, root)
+            rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
+        elif posixpath.splitext(posixpath.basename(path))[0] in cut_names:
+            # Whole microseconds: 40.3 - 30.3 is 9.999999999999996.
+            length_s = None if clip.end_s is None else round(clip.end_s - (clip.start_s or 0.0), 6)
+            located.append(Located(clip, path, 0.0, length_s))
+        else:
+            located.append(Located(clip, path, clip.start_s, clip.end_s))
+    return located, rejects
+
+
+@dataclass(slots=True)
+class _Index:
+    """The files below the media folder by path, name and stem, in whatever order they were added."""
+
+    paths: set[str] = field(default_factory=set)
+    by_name: dict[str, str] = field(default_factory=dict)
+    by_stem: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Stem to the preferred media file, as (rank of the extension, path)."""
+
+    def add(self, path: str, name: str) -> None:
+        self.paths.add(path)
+        self.by_name[name] = min(path, self.by_name.get(name, path))
+        stem, extension = posixpath.splitext(name)
+        rank = _RANK.get(extension.lower())
+        if rank is not None:
+            self.by_stem[stem] = min((rank, path), self.by_stem.get(stem, (rank, path)))
+
+    def find(self, media: str | None, stems: Sequence[str]) -> str | None:
+        """Path of the file named `media`, or else of the first stem that is there."""
+        if media is not None:
+            path = media if media in self.paths else self.by_name.get(posixpath.basename(media))
+            if path is not None:
+                return path
+        return next((self.by_stem[stem][1] for stem in stems if stem in self.by_stem), None)
+
+
+def _walk(root: str) -> _Index:
+    """All files below the folder; links to folders are not followed, as they can go in circles."""
+    index = _Index()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        place = Path(root, folder)
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(path)
+                    elif entry.is_file():
+                        index.add(path, entry.name)
+        except FileNotFoundError as exc:
+            raise StorageError(
+                f"{place}: no such media folder; give the folder that holds the media files"
+            ) from exc
+        except NotADirectoryError as exc:
+            raise StorageError(f"{place}: a file, expected the folder that holds the media files") from exc
+        except OSError as exc:
+            raise StorageError(f"{place}: the media folder cannot be read: {exc.strerror or exc}") from exc
+    return index
+
+
+def _cut_names(clip: Clip) -> list[str]:
+    """Stems of a file that was cut for this clip."""
+    if clip.start_s is None:
+        return []
+    names = []
+    start_ms = round(clip.start_s * 1000)
+    if start_ms % 1000 == 0:
+        names.append(f"{clip.id}_{start_ms // 1000:06d}")
+    if clip.end_s is not None:
+        names.append(f"{clip.id}_{start_ms}_{round(clip.end_s * 1000)}")
+    return names
+
+
+def _looked_for(clip: Clip, cut_names: Sequence[str], root: str) -> str:
+    names = [*([clip.media] if clip.media else []), *(f"{stem}.*" for stem in [*cut_names, clip.id])]
+    return (
+        f"none of {', '.join(names)} is below {root} (extensions {' '.join(EXTENSIONS)}); put the file "
+        "there, or give the "
+        "folder that holds it"
+    )

@@ -1,0 +1,64 @@
+"""The pack worker process: requests on standard input, answers on standard output, one clip at a time.
+
+Media files are decoded here and nowhere else, since a damaged one can hang or end the process that decodes it.
+"""
+
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import msgpack
+
+from shardkit.clip import Reason
+from shardkit.packing.clip_media import RejectedClipError, pack_media
+from shardkit.packing.settings import PackSettings
+
+LENGTH = struct.Struct("<Q")
+READY = b"ready"
+
+
+def write_message(stream: BinaryIO, body: bytes) -> None:
+    """Writes one length-prefixed message."""
+    stream.write(LENGTH.pack(len(body)))
+    stream.write(body)
+    stream.flush()
+
+
+def answer(request: dict[str, Any], settings: PackSettings) -> dict[str, Any]:
+    """The packed media of a request, or the reason and detail of a reject."""
+    try:
+        media = pack_media(request["path"], request["start_s"], request["end_s"], settings)
+    except RejectedClipError as exc:
+        return {"reason": exc.reason.value, "detail": str(exc)}
+    except Exception as exc:  # noqa: BLE001 - what one file does must not end the packing
+        name = Path(request["path"]).name
+        return {
+            "reason": Reason.DECODE_ERROR.value,
+            "detail": f"{name}: unexpected {type(exc).__name__}: {exc}; leave the clip out and report it",
+        }
+    return media.to_wire()
+
+
+def main() -> None:
+    """Answers requests until standard input is closed."""
+    # Whatever a library prints must not get between the messages.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    # Errors come as exceptions; FFmpeg's own words about every odd packet help nobody.
+    av.logging.set_level(av.logging.PANIC)
+    requests = sys.stdin.buffer
+    settings: PackSettings | None = None
+    write_message(answers, READY)
+    while header := requests.read(LENGTH.size):
+        request = msgpack.unpackb(requests.read(LENGTH.unpack(header)[0]))
+        if settings is None:
+            settings = PackSettings.from_json(request)
+            continue
+        write_message(answers, msgpack.packb(answer(request, settings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""What is taken of a clip: the instants that are packed; the window, frames, crop and events that are loaded.
+
+Seconds count from the clip's start. Every draw is a pure function of (seed, epoch, position): a clip looks
+the same in whichever worker or run it is decoded. What runs once a clip in a loader's worker costs some
+microseconds; the settings it is given were checked where they were made.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.errors import UsageError
+from shardkit.planning.hashing import Domain, hash_int
+
+__all__ = [
+    "FrameSampling",
+    "SamplingMode",
+    "choose_frames",
+    "clip_events",
+    "draw_crop",
+    "draw_window",
+    "fixed_frame_count",
+]
+
+SamplingMode = Literal["count", "fps", "segment"]
+
+# Spans and rates are decimals that floats miss by a little: 0.14 s at 25 Hz is 3.5000000000000004 cells.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSampling:
+    """Which instants of a clip become frames: the centres of equal cells.
+
+    Make one with `count`, `fps` or `per_segment`. All instants lie inside the span; there is at least one.
+    """
+
+    mode: SamplingMode
+    value: float
+    """Frames in the span (`count`), frames a second (`fps`) or frames a segment (`segment`)."""
+    segment_s: float | None = None
+    """Length of a segment; `segment` only."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(SamplingMode):
+            raise UsageError(f"frame sampling: mode {self.mode!r} is not count, fps or segment")
+        if not _is_positive(self.value):
+            raise UsageError(f"frame sampling: {self.mode} {self.value!r} is not a positive number")
+        if self.mode != "fps" and type(self.value) is not int:
+            raise UsageError(f"frame sampling: {self.mode} {self.value!r} is not a whole number of frames")
+        if self.mode == "segment" and not _is_positive(self.segment_s):
+            raise UsageError(
+                f"frame sampling: segment_s {self.segment_s!r} is not a positive number of seconds"
+            )
+        if self.mode != "segment" and self.segment_s is not None:
+            raise UsageError(
+                f"frame sampling: segment_s {self.segment_s!r} goes with frames a segment, not {self.mode}"
+            )
+
+    @classmethod
+    def count(cls, frame_count: int) -> "FrameSampling":
+        """`frame_count` frames, at the centres of equal parts of the span."""
+        return cls("count", frame_count)
+
+    @classmethod
+    def fps(cls, frames_per_s: float) -> "FrameSampling":
+        """One frame every 1 / `frames_per_s` seconds, from half of that on."""
+        return cls("fps", frames_per_s)
+
+    @classmethod
+    def per_segment(cls, frame_count: int, segment_s: float = 1.0) -> "FrameSampling":
+        """`frame_count` frames in every `segment_s` seconds, such as the one-second segments of AVE."""
+        return cls("segment", frame_count, segment_s)
+
+    def instants(self, duration_s: float) -> NDArray[np.float64]:
+        """The instants of a clip of `duration_s`.
+
+        Returns:
+            float64 [T], seconds from the clip's start, strictly increasing, all in [0, duration_s).
+
+        Raises:
+            UsageError: `duration_s` is not a positive number.
+        """
+        if not _is_positive(duration_s):
+            raise UsageError(f"frame sampling: a clip of {duration_s!r} s has no instants; reject it first")
+        if self.mode == "count":
+            return _centres(duration_s, int(self.value))
+        if self.mode == "fps":
+            # As many cells as have their centre inside the span; a span shorter than half a cell is one cell.
+            cells = math.ceil(duration_s * self.value - 0.5 - _ROUNDING)
+            return _centres(cells / self.value, cells) if cells > 0 else _centres(duration_s, 1)
+        assert self.segment_s is not None
+        return self._segment_instants(duration_s, self.segment_s)
+
+    def _segment_instants(self, duration_s: float, segment_s: float) -> NDArray[np.float64]:
+        """Every segment has its frames; the last one has them in what the span holds of it.
+
+        So a clip of ten segments that ends early (9.7 s) keeps ten times the frames of one, all inside it.
+        """
+        segments = max(1, math.floor(duration_s / segment_s + 0.5))
+        frames = int(self.value)
+        starts_s = np.arange(segments, dtype=np.float64) * segment_s
+        lengths_s = np.minimum(segment_s, duration_s - starts_s)
+        cells = (np.arange(frames, dtype=np.float64) + 0.5) / frames
+        return (starts_s[:, None] + lengths_s[:, None] * cells).reshape(-1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The sampling as the manifest holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FrameSampling":
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: `data` is not a frame sampling.
+        """
+        if set(data) != {"mode", "value", "segment_s"}:
+            raise UsageError(
+                f"frame sampling: keys {sorted(map(str, data))}, expected mode, value and segment_s"
+            )
+        return cls(data["mode"], data["value"], data["segment_s"])
+
+
+def draw_window(
+    duration_s: float,
+    window_s: float,
+    *,
+    seed: int,
+    epoch: int,
+    position: int,
+    random: bool,
+) -> tuple[float, float]:
+    """The window [t0, t1) of `window_s` seconds that is used of a clip.
+
+    Args:
+        duration_s: Length of the clip.
+        window_s: Length of the window; one longer than the clip begins at 0 and ends behind the clip.
+        seed: Of the loader.
+        epoch: The epoch's number.
+        position: The clip's position in the epoch's order.
+        random: Uniform over all places inside the clip; otherwise centred.
+    """
+    room_s = duration_s - window_s
+    if room_s <= 0:
+        return 0.0, window_s
+    share = (hash_int(seed, epoch, Domain.WINDOW, counter=position) >> 11) * 2.0**-53 if random else 0.5
+    start_s = share * room_s
+    return start_s, start_s + window_s
+
+
+def choose_frames(
+    instants_s: NDArray[np.float64], t0: float, t1: float, *, count: int
+) -> tuple[NDArray[np.int64], int]:
+    """The `count` stored frames to use of those whose instants lie in [t0, t1).
+
+    More than `count` are thinned to the centres of equal parts; if there are fewer, the last one is repeated.
+    Where none lies inside, the frame shown at that time is taken: the last one before t1, or the first.
+
+    Args:
+        instants_s: float64 [T], increasing, at least one.
+        t0: Start of the window.
+        t1: End of the window.
+        count: Frames to choose, at least one.
+
+    Returns:
+        Places in `instants_s` as int64 [count], and how many of them are real, not repeated.
+
+    Raises:
+        UsageError: There is no frame to choose, or `count` is not positive.
+    """
+    if count < 1 or len(instants_s) == 0:
+        raise UsageError(f"cannot choose {count} frames of {len(instants_s)}: both must be at least 1")
+    first, end = np.searchsorted(instants_s, (t0, t1)).tolist()
+    inside = end - first
+    if inside <= 0:
+        return np.full(count, max(end - 1, 0), dtype=np.int64), 1
+    steps = np.arange(count, dtype=np.int64)
+    if inside < count:
+        return np.minimum(steps, inside - 1) + first, inside
+    # floor((i + 0.5) · m / count) in whole numbers
+    return (2 * steps + 1) * inside // (2 * count) + first, count
+
+
+def fixed_frame_count(
+    stored_counts: NDArray[np.integer[Any]], durations_s: NDArray[np.floating[Any]], *, window_s: float | None
+) -> int:
+    """Frames a clip in every batch where no number is named: as many as the fullest clip has in its window.
+
+    Args:
+        stored_counts: int [N], frames stored of each clip.
+        durations_s: float [N], length of each clip.
+        window_s: Length of the window; None is the whole clip.
+
+    Returns:
+        At least 1.
+    """
+    if window_s is None:
+        return max(1, int(np.max(stored_counts, initial=0)))
+    # A window longer than the clip finds no more frames than are stored.
+    used_s = np.minimum(durations_s, window_s)
+    shares = np.divide(used_s, durations_s, out=np.ones(len(used_s)), where=durations_s > 0)
+    return max(1, math.ceil(float(np.max(stored_counts * shares, initial=0.0)) - _ROUNDING))
+
+
+def draw_crop(
+    height: int,
+    width: int,
+    size_h: int,
+    size_w: int,
+    *,
+    seed: int,
+    epoch: int,
+    position: int,
+    random: bool,
+) -> tuple[int, int]:
+    """Top and left of the crop of `size_h` x `size_w` pixels that is cut from every frame of a clip.
+
+    Args:
+        height: Of the stored frame, in pixels.
+        width: Of the stored frame, in pixels.
+        size_h: Height of the crop.
+        size_w: Width of the crop.
+        seed: Of the loader.
+        epoch: The epoch's number.
+        position: The clip's position in the epoch's order.
+        random: Uniform over all places inside the frame; otherwise centred.
+
+    Raises:
+        UsageError: The crop is larger than the frame.
+    """
+    room_h, room_w = height - size_h, width - size_w
+    if room_h < 0 or room_w < 0:
+        raise UsageError(
+            f"a crop of {size_h} x {size_w} pixels does not fit into frames of {height} x {width} "
+            "(height x width): ask for a smaller size, or pack larger frames",
+        )
+    if not random:
+        return room_h // 2, room_w // 2
+    drawn = hash_int(seed, epoch, Domain.CROP, counter=position)
+    # The upper half places the top, the lower half the left: 32 bits are plenty for some thousand pixels.
+    return ((drawn >> 32) * (room_h + 1)) >> 32, ((drawn & 0xFFFFFFFF) * (room_w + 1)) >> 32
+
+
+def clip_events(
+    start_s: NDArray[np.float64], end_s: NDArray[np.float64], t0: float, t1: float
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """The events that are heard or seen in the window [t0, t1), in the window's own time.
+
+    An event that only touches the window's edge is out; one without length is in where its instant is.
+
+    Args:
+        start_s: float64 [E], seconds from the clip's start.
+        end_s: float64 [E], not before `start_s`.
+        t0: Start of the window.
+        t1: End of the window.
+
+    Returns:
+        bool [E], which events are kept; float64 [kept], their starts and ends, cut to the window, from t0 on.
+    """
+    kept = (start_s < t1) & ((end_s > t0) | ((start_s == end_s) & (start_s == t0)))
+    return kept, np.maximum(start_s[kept], t0) - t0, np.minimum(end_s[kept], t1) - t0
+
+
+def _centres(span_s: float, cells: int) -> NDArray[np.float64]:
+    """The centres of `cells` equal parts of a span."""
+    return (np.arange(cells, dtype=np.float64) + 0.5) * (span_s / cells)
+
+
+def _is_positive(value: float | None) -> bool:
+    return type(value) in (int, float) and value is not None and math.isfinite(value) and value > 0

@@ -1,0 +1,135 @@
+"""Where a loader stands: five values, the same on all ranks, good for any batch size and number of ranks.
+
+    {"version": 1, "seed": 0, "epoch": 3, "delivered": 4096, "fingerprint": "9f…"}
+
+The fingerprint covers everything that decides which clip stands at a position and is not in the state itself.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardkit.errors import UsageError
+
+__all__ = ["STATE_VERSION", "LoaderState", "check_fingerprint", "fingerprint"]
+
+STATE_VERSION = 1
+
+_NUMBERS = ("seed", "epoch", "delivered")
+_KEYS = frozenset(("version", "fingerprint", *_NUMBERS))
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderState:
+    """Where a loader stands.
+
+    Raises:
+        UsageError: A value is of the wrong type, negative or of another version.
+    """
+
+    seed: int
+    epoch: int
+    delivered: int
+    """Positions of the epoch's order delivered so far, over all ranks."""
+    fingerprint: str
+    """Of the order that the positions count in; see `fingerprint`."""
+    version: int = STATE_VERSION
+
+    def __post_init__(self) -> None:
+        # bool is an int to isinstance, and a state with delivered=True is a mistake.
+        if type(self.version) is not int or self.version != STATE_VERSION:
+            raise UsageError(
+                f"loader state: version is {self.version!r}, this shardkit reads {STATE_VERSION}; "
+                "load it with the shardkit that saved it, or start the epoch afresh",
+            )
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise UsageError(
+                    f"loader state: {name} is {value!r}, expected an int from 0 on; "
+                    "pass the dict that state_dict() returned",
+                )
+        if not isinstance(self.fingerprint, str) or not self.fingerprint:
+            raise UsageError(
+                f"loader state: fingerprint is {self.fingerprint!r}, expected a str; "
+                "pass the dict that state_dict() returned",
+            )
+
+    def to_dict(self) -> dict[str, int | str]:
+        """The state as plain ints and strings, ready for `torch.save` or JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LoaderState":
+        """The inverse of `to_dict`.
+
+        Raises:
+            UsageError: `data` is not a state of this version: wrong keys, wrong types, negative numbers.
+        """
+        if not isinstance(data, Mapping):
+            raise UsageError(
+                f"loader state: got a {type(data).__name__}, expected the dict that state_dict() returned"
+            )
+        # The version comes first: another version may well have other keys.
+        if data.get("version", STATE_VERSION) == STATE_VERSION and set(data) != _KEYS:
+            missing = ", ".join(sorted(_KEYS - set(data))) or "none"
+            unknown = ", ".join(sorted(str(key) for key in set(data) - _KEYS)) or "none"
+            raise UsageError(
+                f"loader state: missing keys: {missing}; unknown keys: {unknown}; "
+                "pass the dict that state_dict() returned",
+            )
+        return cls(**{key: data.get(key) for key in _KEYS})  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def fingerprint(
+    *,
+    order_version: int,
+    dataset_digest: str,
+    clip_count: int,
+    window_shards: int | None,
+    selection_digest: str,
+    balance: str | None = None,
+    shuffle: bool = True,
+) -> str:
+    """Digest of what decides which clip stands at a position, apart from seed and epoch.
+
+    Args:
+        order_version: `order.ORDER_VERSION`.
+        dataset_digest: Digest of the data set's manifest.
+        clip_count: N, after split and selection.
+        window_shards: K; give `EpochOrder.window_shards`, so that None and the number of all shards agree.
+        selection_digest: Digest of which clips are selected.
+        balance: How classes are balanced, in words that are equal when the balancing is; None is not at all.
+        shuffle: False where clips come as they are stored.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    covered = {
+        "order_version": order_version,
+        "dataset_digest": dataset_digest,
+        "clip_count": clip_count,
+        "window_shards": window_shards,
+        "selection_digest": selection_digest,
+        "balance": balance,
+        "shuffle": shuffle,
+    }
+    canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).hexdigest()
+
+
+def check_fingerprint(state: LoaderState, expected: str) -> None:
+    """Refuses a state whose positions count in another order than the loader's.
+
+    Raises:
+        UsageError: The state's fingerprint is not `expected`.
+    """
+    if state.fingerprint != expected:
+        raise UsageError(
+            f"loader state (epoch {state.epoch}, {state.delivered} clips delivered): its fingerprint is "
+            f"{state.fingerprint}, this loader's is {expected}. The data set, split, selection, shuffle, "
+            "window, balance or order version changed since it was saved, so its position means other clips. "
+            f"Open the same data set with the same settings, or start over with set_epoch({state.epoch})",
+        )

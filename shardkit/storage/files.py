@@ -1,0 +1,114 @@
+"""Local files: read, mapped, and written so that a reader sees the old file, the new file or none, never half of one."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from shardkit.errors import StorageError, UsageError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """A local path.
+
+    Raises:
+        UsageError: It is a URL.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise UsageError(f"{text}: only local paths are read; copy the data to a disk or mount it")
+    return Path(text)
+
+
+@contextmanager
+def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an OSError about `path` into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno is None:
+            raise
+        raise StorageError(f"{os.fspath(path)}: {os.strerror(exc.errno)}; {_remedy(exc.errno)}") from exc
+
+
+def _remedy(number: int) -> str:
+    match number:
+        case errno.ENOENT:
+            return "check the path"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room on that disk and run again with --resume"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "choose another folder or change its permissions"
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
+            return "a file stands where a folder is needed, or the other way round"
+        case _:
+            return "check the disk and the path"
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    with storage_errors(path):
+        return path.read_bytes()
+
+
+def map_file(path: Path) -> Any:
+    """A file mapped into memory (an Arrow buffer): pages are shared by all processes that map it.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    with storage_errors(path):
+        if path.stat().st_size == 0:
+            return pa.py_buffer(b"")
+        with pa.memory_map(str(path)) as source:
+            return source.read_buffer()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under `path` complete and synced, or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    with storage_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a whole file that appears complete or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
