@@ -1,10 +1,10 @@
 """Audio-visual clips packed once into WebDataset tar shards, then streamed fast and safely into PyTorch training.
 
-    shardkit.pack     annotation file + media folder → tar shards, index, manifest
-    shardkit.open     a packed data set: random access, selection
-    shardkit.loader   batches for a training loop
-    shardkit.decode   one raw sample of a `webdataset` pipeline
-    shardkit.relabel  other labels and splits for packed media
+shardkit.pack     annotation file + media folder → tar shards, index, manifest
+shardkit.open     a packed data set: random access, selection
+shardkit.loader   batches for a training loop
+shardkit.decode   one raw sample of a `webdataset` pipeline
+shardkit.relabel  other labels and splits for packed media
 """
 
 from typing import TYPE_CHECKING, Any

@@ -37,7 +37,9 @@ class LabelSet:
         if not self.levels or (self.kind != "hierarchy" and len(self.levels) != 1):
             raise UsageError(f"label set {self.name!r}: {self.kind} with {len(self.levels)} levels")
         if self.kind == "hierarchy" and len(self.parents) != len(self.levels) - 1:
-            raise UsageError(f"label set {self.name!r}: {len(self.levels)} levels, {len(self.parents)} parent maps")
+            raise UsageError(
+                f"label set {self.name!r}: {len(self.levels)} levels, {len(self.parents)} parent maps"
+            )
 
     @property
     def depth(self) -> int:

@@ -46,9 +46,13 @@ def read_events(value: Any, *, length_s: float | None) -> tuple[NamedEvent, ...]
 
 
 def _read_event(event: Any, number: int, length_s: float | None) -> NamedEvent:
-    where = f"event {number} ({shortened(event)})"
     if not isinstance(event, Mapping):
-        raise RowError(Reason.BAD_ROW, f"{where} is not an object with start_s, end_s and class")
+        found = shortened(event)
+        raise RowError(
+            Reason.BAD_ROW, f"event {number} is {found}, expected an object with start_s, end_s, class"
+        )
+    # Sorted: the order of the fields, which is the file's whim, makes no difference in the message either.
+    where = f"event {number} ({shortened(dict(sorted(event.items())))})"
     start_s = read_seconds(event.get("start_s"), column=f"{where}: start_s")
     end_s = read_seconds(event.get("end_s"), column=f"{where}: end_s")
     name = read_text(event.get("class"), column=f"{where}: class")

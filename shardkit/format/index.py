@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shardkit.clip import MODALITIES
+from shardkit.clip import MODALITIES, Event, Scalar
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
 from shardkit.format.manifest import FORMAT_VERSION
 from shardkit.format.record import AudioLayout, Member, Placed, VideoLayout
@@ -75,7 +75,9 @@ def index_schema(label_sets: Sequence[LabelSet], columns: dict[str, pa.DataType]
     """The schema of an index with these label sets and annotation columns."""
     fields = list(_FIXED_FIELDS)
     for label_set in label_sets:
-        kind = pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
+        kind = (
+            pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
+        )
         fields.append((LABEL_PREFIX + label_set.name, kind))
     fields += [(COLUMN_PREFIX + name, kind) for name, kind in columns.items()]
     return pa.schema(fields, metadata={VERSION_FIELD: str(FORMAT_VERSION).encode()})
@@ -109,10 +111,7 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
         "audio_samples": audio.samples,
         "audio_data_offset": audio.data_offset,
         "second_xxh3": audio.second_xxh3,
-        "events": [
-            (event.start_s, event.end_s, event.class_id, MODALITIES.index(event.modality))
-            for event in record.events
-        ],
+        "events": event_values(record.events),
         "flags": record.flags,
     }
     for name, member in (("video", placed.video), ("audio", placed.audio), ("message", placed.message)):
@@ -124,9 +123,26 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
         }
     row |= {LABEL_PREFIX + name: ids for name, ids in record.labels.items()}
     for name, value in record.columns.items():
-        text = schema.field(COLUMN_PREFIX + name).type == pa.large_string()
-        row[COLUMN_PREFIX + name] = str(value) if text and value is not None else value
+        row[COLUMN_PREFIX + name] = column_value(value, schema.field(COLUMN_PREFIX + name).type)
     return row
+
+
+def event_values(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """A row of the `events` column."""
+    return [
+        {
+            "start_s": event.start_s,
+            "end_s": event.end_s,
+            "class_id": event.class_id,
+            "modality": MODALITIES.index(event.modality),
+        }
+        for event in events
+    ]
+
+
+def column_value(value: Scalar, kind: pa.DataType) -> Scalar:
+    """A value of an annotation column; where the column's values differ in type, all of them are text."""
+    return str(value) if kind == pa.large_string() and value is not None else value
 
 
 def encode_index(batch: pa.RecordBatch) -> bytes:
@@ -158,14 +174,20 @@ def decode_batch(buffer: Any, *, path: str) -> pa.RecordBatch:
                 "install the shardkit that wrote it, or pack again",
             )
         if reader.num_record_batches != 1:
-            raise CorruptShardError(f"{path}: {reader.num_record_batches} record batches, expected 1; pack again")
+            raise CorruptShardError(
+                f"{path}: {reader.num_record_batches} record batches, expected 1; pack again"
+            )
         batch = reader.get_batch(0)
     except (pa.ArrowInvalid, OSError) as exc:
-        raise CorruptShardError(f"{path}: not a readable Arrow file ({exc}); copy the data set again") from exc
+        raise CorruptShardError(
+            f"{path}: not a readable Arrow file ({exc}); copy the data set again"
+        ) from exc
     for name, kind in _FIXED_FIELDS:
         place = batch.schema.get_field_index(name)
         if place < 0 or batch.schema.field(place).type != kind:
-            raise CorruptShardError(f"{path}: column {name!r} of type {kind} is missing; copy the data set again")
+            raise CorruptShardError(
+                f"{path}: column {name!r} of type {kind} is missing; copy the data set again"
+            )
     return batch
 
 
@@ -214,8 +236,14 @@ class ClipIndex:
         self.message_offset, self.message_bytes = plain("message_offset"), plain("message_bytes")
         self.message_xxh3 = plain("message_xxh3")
         self.height, self.width = plain("height"), plain("width")
-        self.packet_offset, self.packet_bytes = Ragged(batch.column("packet_offset")), Ragged(batch.column("packet_bytes"))
-        self.packet_xxh3, self.frame_time_s = Ragged(batch.column("packet_xxh3")), Ragged(batch.column("frame_time_s"))
+        self.packet_offset, self.packet_bytes = (
+            Ragged(batch.column("packet_offset")),
+            Ragged(batch.column("packet_bytes")),
+        )
+        self.packet_xxh3, self.frame_time_s = (
+            Ragged(batch.column("packet_xxh3")),
+            Ragged(batch.column("frame_time_s")),
+        )
         self.audio_rate_hz, self.audio_channels = plain("audio_rate_hz"), plain("audio_channels")
         self.audio_samples, self.audio_data_offset = plain("audio_samples"), plain("audio_data_offset")
         self.second_xxh3 = Ragged(batch.column("second_xxh3"))

@@ -48,7 +48,14 @@ class Collator:
         safe = np.where(there, rows, 0)
         small = {
             name: torch.from_numpy(slots[name].copy())
-            for name in ("window_s", "frame_times_s", "frame_count", "audio_samples", "has_video", "has_audio")
+            for name in (
+                "window_s",
+                "frame_times_s",
+                "frame_count",
+                "audio_samples",
+                "has_video",
+                "has_audio",
+            )
         }
         keys = self._dataset.index.keys(safe)
         return Batch(
@@ -58,7 +65,9 @@ class Collator:
             events=self._events(safe, there, slots["window_s"]),
             weight=torch.from_numpy(weight),
             loss_scale=loss_scale,
-            keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
+            keys=keys
+            if there.all()
+            else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe) for name in self._columns},
             **small,
         )

@@ -36,7 +36,9 @@ class Dataset:
 
     index_name = INDEX_NAME
 
-    def __init__(self, folder: Path, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.index = index
@@ -95,14 +97,20 @@ class Dataset:
         if split is not None:
             known = sorted(name for name in self.manifest.splits if name)
             if split not in known:
-                raise UsageError(f"{self.folder}: no split {split!r}; the data set has {', '.join(known) or 'none'}")
-            keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[self.rows]
+                raise UsageError(
+                    f"{self.folder}: no split {split!r}; the data set has {', '.join(known) or 'none'}"
+                )
+            keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[
+                self.rows
+            ]
         if keys is not None:
             here = self.index.batch.column("key").take(pa.array(self.rows))
             wanted = pa.array(keys, here.type)
             unknown = wanted.filter(pc.invert(pc.is_in(wanted, here)))
             if len(unknown):
-                raise UsageError(f"{self.folder}: no clip {unknown[0].as_py()!r} here; {len(unknown)} keys are unknown")
+                raise UsageError(
+                    f"{self.folder}: no clip {unknown[0].as_py()!r} here; {len(unknown)} keys are unknown"
+                )
             keep &= pc.is_in(here, wanted).to_numpy(zero_copy_only=False)
         if mask is not None:
             chosen = np.asarray(mask, dtype=np.bool_)
@@ -125,13 +133,18 @@ class Dataset:
             self._reader = self.reader()
         one = np.array([row], dtype=np.int64)
         modalities = tuple(
-            name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
+            name
+            for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes))
+            if sizes[row]
         )
         plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, verify=True)
         layout = BatchLayout.of(plan, 1)
         views = layout.views(np.zeros(layout.size_bytes, dtype=np.uint8))
         SlotFiller(self.index, self._reader, plan).fill(
-            {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}, row=row, position=0, epoch=0
+            {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()},
+            row=row,
+            position=0,
+            epoch=0,
         )
         index = self.index
         events = slice(int(index.event_offsets[row]), int(index.event_offsets[row + 1]))

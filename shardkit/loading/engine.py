@@ -97,7 +97,15 @@ class Engine:
         def target(worker: int) -> None:
             with dataset.reader() as reader:
                 filler = SlotFiller(dataset.index, reader, plan)
-                work(worker, board=board, ring=ring, layout=layout, filler=filler, tokens=tokens, reports=reports)
+                work(
+                    worker,
+                    board=board,
+                    ring=ring,
+                    layout=layout,
+                    filler=filler,
+                    tokens=tokens,
+                    reports=reports,
+                )
 
         return ThreadCrew(target)
 
@@ -168,7 +176,11 @@ class Engine:
         now_s = time.monotonic()
         for worker in range(self._workers):
             claim = self._board.claim_of(worker)
-            if claim is None or now_s - max(claim.since_s, began_s) < self._timeout_s or claim.ticket not in self._runs:
+            if (
+                claim is None
+                or now_s - max(claim.since_s, began_s) < self._timeout_s
+                or claim.ticket not in self._runs
+            ):
                 continue
             if not self._crew.replaceable:
                 raise WorkerError(
@@ -182,7 +194,9 @@ class Engine:
         self._drain()
         claim = self._board.claim_of(worker)
         self._board.release(worker)
-        os.write(self._token_in, b"\0")  # it may have died with a token in its hand; one too many does no harm
+        os.write(
+            self._token_in, b"\0"
+        )  # it may have died with a token in its hand; one too many does no harm
         if claim is None:
             self._stillborn += 1
             if self._stillborn >= MAX_STILLBORN:
@@ -198,7 +212,11 @@ class Engine:
         self._deaths[run.buffer, slot] = self._deaths.get((run.buffer, slot), 0) + 1
         if hung or self._deaths[run.buffer, slot] > 1:
             del self._deaths[run.buffer, slot]
-            what = f"not loaded after {self._timeout_s:g} s (timeout_s)" if hung else f"its worker was {ending}, twice"
+            what = (
+                f"not loaded after {self._timeout_s:g} s (timeout_s)"
+                if hung
+                else f"its worker was {ending}, twice"
+            )
             message = f"{self._clip(run.buffer, slot)}: {what}; check the clip with `shardkit info`, or pack it again"
             self._faults[run.buffer].append(Fault(slot, "WorkerError", message))
             slot += 1

@@ -58,7 +58,9 @@ class SlotFiller:
         if plan.audio is not None and index.audio_bytes[row]:
             first_sample = round(start_s * plan.audio.rate_hz)
             samples = max(0, min(plan.audio.samples, int(index.audio_samples[row]) - first_sample))
-            seconds = slice(first_sample // plan.audio.rate_hz, -(-(first_sample + samples) // plan.audio.rate_hz))
+            if samples:
+                rate_hz = plan.audio.rate_hz
+                seconds = slice(first_sample // rate_hz, -(-(first_sample + samples) // rate_hz))
             ranges += self._audio_ranges(plan.audio, row, seconds)
         data = self._reader.read(int(index.shard[row]), ranges)
         slot["frame_count"][...] = frames
@@ -70,7 +72,9 @@ class SlotFiller:
         if plan.audio is not None:
             self._fill_audio(slot["audio"], plan.audio, row, first_sample, samples, seconds, data[audio_at:])
 
-    def _choose(self, video: VideoPlan, row: int, start_s: float, end_s: float) -> tuple[npt.NDArray[np.int64], int]:
+    def _choose(
+        self, video: VideoPlan, row: int, start_s: float, end_s: float
+    ) -> tuple[npt.NDArray[np.int64], int]:
         assert self._sampling is not None
         instants_s = self._sampling.instants(float(self._index.duration_s[row]))
         stored = int(self._index.packet_bytes.offsets[row + 1] - self._index.packet_bytes.offsets[row])
@@ -80,7 +84,9 @@ class SlotFiller:
             )
         return choose_frames(instants_s, start_s, end_s, count=video.frames)
 
-    def _video_ranges(self, video: VideoPlan, row: int, chosen: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    def _video_ranges(
+        self, video: VideoPlan, row: int, chosen: npt.NDArray[np.int64]
+    ) -> list[tuple[int, int]]:
         index = self._index
         member = int(index.video_offset[row])
         if video.decoder == "decord":
@@ -139,7 +145,9 @@ class SlotFiller:
                 out[place] = out[place - 1]
                 continue
             data = next(packet)
-            self._check(data, digests[frame], row, "video", lambda f=frame: int(self._index.packet_offset.row(row)[f]))
+            self._check(
+                data, digests[frame], row, "video", lambda f=frame: int(self._index.packet_offset.row(row)[f])
+            )
             if whole:
                 self._decode(data, out[place], row, frame)
             else:
@@ -196,8 +204,10 @@ class SlotFiller:
                 digests[second],
                 row,
                 "audio",
-                lambda s=second: int(self._index.audio_data_offset[row])
-                + s * second_samples * audio.channels * SAMPLE_BYTES,
+                lambda s=second: (
+                    int(self._index.audio_data_offset[row])
+                    + s * second_samples * audio.channels * SAMPLE_BYTES
+                ),
             )
             pcm = block.view("<i2").reshape(-1, audio.channels)
             start = second * second_samples - first_sample

@@ -141,7 +141,9 @@ class Loader:
         loaded = LoaderState.from_dict(state)
         check_fingerprint(loaded, self._fingerprint)
         if loaded.seed != self.config.seed:
-            raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
+            raise UsageError(
+                f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}"
+            )
         self._iteration += 1
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
         self._resuming = True
@@ -221,7 +223,9 @@ class Loader:
             delivered = self._delivered if epoch == first_epoch else 0
             for _ in range(self._steps_left(delivered)):
                 yield epoch, delivered
-                delivered = after_step(len(self.dataset), delivered=delivered, global_batch=self._global_batch())
+                delivered = after_step(
+                    len(self.dataset), delivered=delivered, global_batch=self._global_batch()
+                )
 
     def _submit(self, engine: Engine, plan: Iterator[tuple[int, int]]) -> None:
         """Hands steps to the workers while there are free buffers."""

@@ -43,7 +43,11 @@ class Sample:
 
 
 def _described(value: object) -> str:
-    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim > 1 else repr(value)
+    return (
+        f"{value.dtype}{list(value.shape)}"
+        if isinstance(value, np.ndarray) and value.ndim > 1
+        else repr(value)
+    )
 
 
 def decode(sample: Mapping[str, Any]) -> Sample:
@@ -99,7 +103,9 @@ def decode(sample: Mapping[str, Any]) -> Sample:
             columns=message["columns"],
         )
     except (KeyError, TypeError, ValueError, wave.Error, EOFError) as exc:
-        raise DataError(f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit") from exc
+        raise DataError(
+            f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit"
+        ) from exc
 
 
 def _decode_wav(data: bytes) -> tuple[npt.NDArray[np.float32], int]:

@@ -51,7 +51,10 @@ def clip_plan(
             decoder=decoder,
         )
     if len(with_audio):
-        for name, values in (("sample rate", index.audio_rate_hz), ("number of channels", index.audio_channels)):
+        for name, values in (
+            ("sample rate", index.audio_rate_hz),
+            ("number of channels", index.audio_channels),
+        ):
             odd = with_audio[values[with_audio] != values[with_audio[0]]]
             if len(odd):
                 raise UsageError(

@@ -47,7 +47,14 @@ class WorkerStart:
 
 
 def work(
-    worker: int, *, board: Board, ring: Region, layout: BatchLayout, filler: SlotFiller, tokens: int, reports: int
+    worker: int,
+    *,
+    board: Board,
+    ring: Region,
+    layout: BatchLayout,
+    filler: SlotFiller,
+    tokens: int,
+    reports: int,
 ) -> None:
     """Fills runs until the token pipe is closed."""
     views: dict[int, list[dict[str, object]]] = {}
@@ -90,7 +97,9 @@ def main() -> None:
     index_path = folder / start.index_name
     index = decode_index(map_file(index_path), path=str(index_path))
     board = Board(
-        Region(start.board_descriptor, start.board_bytes), workers=start.workers, capacity=start.board_capacity
+        Region(start.board_descriptor, start.board_bytes),
+        workers=start.workers,
+        capacity=start.board_capacity,
     )
     with ShardReader(folder, start.shards) as reader:
         work(

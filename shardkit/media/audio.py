@@ -39,6 +39,10 @@ JUMP_S = 0.1
 keeps milliseconds, and encoders drift."""
 SEEK_FROM_S = 3.0
 """Up to here decoding from the beginning costs about what a seek does."""
+COARSE_SEEK_FROM_S = 60.0
+"""The same for containers whose ticks are longer than a sample, such as Matroska's milliseconds: after a seek
+sound is placed to half a tick, counted from the beginning to the sample. Sixty seconds of sound decode in
+about as many ms."""
 SEEK_LEADS_S = (1.0, 10.0)
 """How far before the span to seek: AAC and MP3 need the frame before, Opus 80 ms, and a seek can land late.
 What no lead settles is decoded from the beginning."""
@@ -107,18 +111,14 @@ def read_audio(
         raise UsageError(f"rate_hz {rate_hz} is not positive")
     if channels not in LAYOUTS:
         raise UsageError(f"{channels} channels; 1 (mono) and 2 (stereo) are possible")
-    leads: tuple[float | None, ...] = (None,)
-    if start_s > SEEK_FROM_S:
-        leads = (*(lead for lead in SEEK_LEADS_S if lead < start_s), None)
-    for lead_s in leads:
+    for lead_s in (*SEEK_LEADS_S, None):
         with open_source(path) as container:
             stream = require_audio(container, path)
             decode_on_one_thread(stream)
             zero_s = container_start_s(container)
             source_hz = stream.codec_context.sample_rate
             span = _Span.of(start_s, end_s, source_hz=source_hz, rate_hz=rate_hz or source_hz)
-            seek_s = None if lead_s is None else zero_s + span.history_first / source_hz - lead_s
-            if seek_s is not None and not _seek(container, stream, seek_s):
+            if lead_s is not None and not _seek(container, stream, span, zero_s, lead_s):
                 continue
             reading = _Reading(Path(path).name, span, LAYOUTS[channels])
             if reading.run(container, stream, zero_s, from_start=lead_s is None):
@@ -126,11 +126,18 @@ def read_audio(
     raise AssertionError("decoding from the beginning settles the span or raises")
 
 
-def _seek(container: InputContainer, stream: AudioStream, container_s: float) -> bool:
+def _seek(
+    container: InputContainer, stream: AudioStream, span: "_Span", zero_s: float, lead_s: float
+) -> bool:
+    """Seeks to `lead_s` before the span; False where that is not possible or not worth it."""
     if stream.time_base is None:
         return False
+    is_coarse = stream.time_base * span.source_hz > 1
+    source_s = span.history_first / span.source_hz - lead_s
+    if span.start_s < (COARSE_SEEK_FROM_S if is_coarse else SEEK_FROM_S) or source_s <= 0:
+        return False
     try:
-        container.seek(int(Fraction(container_s) / stream.time_base), backward=True, stream=stream)
+        container.seek(int(Fraction(source_s + zero_s) / stream.time_base), backward=True, stream=stream)
     except av.FFmpegError:
         return False
     return True
@@ -188,6 +195,7 @@ class _Reading:
         self._begins: int | None = None
         self._decoded_count = 0
         self._expected_s = 0.0
+        self._claimed_to_s = 0.0
 
     def run(self, container: InputContainer, stream: AudioStream, zero_s: float, *, from_start: bool) -> bool:
         """Feeds the span to the resampler.
@@ -250,7 +258,7 @@ class _Reading:
             if stated_s is not None and packet.size > 0:
                 time_s, duration_s = stated_s, packet_duration_s(packet)
                 if is_shown(packet):
-                    self._expected_s += max(0.0, min(time_s + duration_s, end_s) - max(time_s, start_s))
+                    self._claim(time_s, time_s + duration_s)
             try:
                 frames = packet.decode()
             except av.FFmpegError as exc:
@@ -262,6 +270,14 @@ class _Reading:
                 # Before the span: priming, or what a seek cut in half.
                 continue
             yield from frames
+
+    def _claim(self, first_s: float, end_s: float) -> None:
+        """Adds to `expected_s` what a packet claims to hold of the span, beyond the packets before it."""
+        # Matroska rounds durations to ms: a small gap between packets is none.
+        if first_s - self._claimed_to_s < JUMP_S:
+            first_s = self._claimed_to_s
+        self._expected_s += max(0.0, min(end_s, self._span.end_s) - max(first_s, self._span.start_s))
+        self._claimed_to_s = max(self._claimed_to_s, end_s)
 
     def _place(
         self, frame: AudioFrame, running: int | None, zero_s: float, *, from_start: bool

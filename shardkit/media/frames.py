@@ -46,8 +46,8 @@ SEEK_LEADS_S = (0.5, 10.0)
 that is shown after the instant; what no lead settles is decoded from the beginning."""
 
 # libswscale's bilinear filter widens when it shrinks a picture, which is what torchvision calls antialiasing.
-# The other two make it compute the same on every CPU of an architecture, at the same speed.
-INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+# The colours are those of PyAV's own `to_ndarray`.
+INTERPOLATION = Interpolation.BILINEAR | Interpolation.BITEXACT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

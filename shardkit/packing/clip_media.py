@@ -64,7 +64,9 @@ class PackedMedia:
         """The inverse of `to_wire`."""
 
         def tuples(layout: dict[str, Any]) -> dict[str, Any]:
-            return {name: tuple(value) if isinstance(value, list) else value for name, value in layout.items()}
+            return {
+                name: tuple(value) if isinstance(value, list) else value for name, value in layout.items()
+            }
 
         return cls(
             start_s=data["start_s"],
@@ -87,7 +89,9 @@ def pack_media(path: str, start_s: float | None, end_s: float | None, settings: 
     except UnreadableMediaError as exc:
         raise RejectedClipError(Reason.UNREADABLE, str(exc)) from exc
     except NoStreamError as exc:
-        raise RejectedClipError(Reason.NO_VIDEO if exc.kind == "video" else Reason.NO_AUDIO, str(exc)) from exc
+        raise RejectedClipError(
+            Reason.NO_VIDEO if exc.kind == "video" else Reason.NO_AUDIO, str(exc)
+        ) from exc
     except MediaDecodeError as exc:
         raise RejectedClipError(Reason.DECODE_ERROR, str(exc)) from exc
 
@@ -125,7 +129,11 @@ def _span_end(info: SourceInfo, name: str, start_s: float, end_s: float | None) 
     """Where the clip ends, and flags about its length."""
     flags = []
     declared_s = info.declared_duration_s
-    if info.whole and declared_s is not None and abs(declared_s - info.duration_s) > max(SHORT_S, 0.1 * info.duration_s):
+    if (
+        info.whole
+        and declared_s is not None
+        and abs(declared_s - info.duration_s) > max(SHORT_S, 0.1 * info.duration_s)
+    ):
         flags.append("length_mismatch")
     covered_s = info.duration_s - start_s
     if end_s is None:
@@ -149,7 +157,9 @@ def _is_in_span(stream: StreamInfo | None, start_s: float, end_s: float) -> bool
     if stream is None or not stream.packet_count:
         return False
     # Packets without times are decoded to see.
-    return stream.first_s is None or stream.end_s is None or (stream.first_s < end_s and stream.end_s > start_s)
+    return (
+        stream.first_s is None or stream.end_s is None or (stream.first_s < end_s and stream.end_s > start_s)
+    )
 
 
 def _check_required(
@@ -158,14 +168,18 @@ def _check_required(
     notes = "".join(f" ({note})" for note in info.notes)
     if not has_video and settings.require in ("av", "video"):
         raise RejectedClipError(
-            Reason.NO_VIDEO, f"{name}: no video in the clip's span{notes}; --require audio or any packs it without"
+            Reason.NO_VIDEO,
+            f"{name}: no video in the clip's span{notes}; --require audio or any packs it without",
         )
     if not has_audio and settings.require in ("av", "audio"):
         raise RejectedClipError(
-            Reason.NO_AUDIO, f"{name}: no audio in the clip's span{notes}; --require video or any packs it without"
+            Reason.NO_AUDIO,
+            f"{name}: no audio in the clip's span{notes}; --require video or any packs it without",
         )
     if not has_video and not has_audio:
-        raise RejectedClipError(Reason.UNREADABLE, f"{name}: neither video nor audio in the clip's span{notes}")
+        raise RejectedClipError(
+            Reason.UNREADABLE, f"{name}: neither video nor audio in the clip's span{notes}"
+        )
 
 
 def _check_decoded(name: str, what: str, decoded: float, expected: float) -> None:
@@ -207,7 +221,10 @@ def _video_flags(
     psnr: float,
 ) -> list[str]:
     flags = []
-    if frames.late_start_s - instants_s[0] > LATE_S or float(frames.time_s[0]) - start_s > LATE_S + instants_s[0]:
+    if (
+        frames.late_start_s - instants_s[0] > LATE_S
+        or float(frames.time_s[0]) - start_s > LATE_S + instants_s[0]
+    ):
         flags.append("late_video")
     if info.end_s is not None and info.end_s < end_s - SHORT_S:
         flags.append("short_video")

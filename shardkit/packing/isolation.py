@@ -107,7 +107,6 @@ class _Worker:
                     pass  # what was buffered for it is of no use
         return ending(code)
 
-
     def close(self) -> None:
         """Ends the process for good."""
         self._closed = True

@@ -40,7 +40,9 @@ class PackOutput:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(self._lock)
-            raise StorageError(f"{self.folder}: another `shardkit pack` is writing here; wait for it, or stop it") from exc
+            raise StorageError(
+                f"{self.folder}: another `shardkit pack` is writing here; wait for it, or stop it"
+            ) from exc
         return self
 
     def __exit__(
@@ -79,17 +81,32 @@ class PackOutput:
                     f"{self.folder}: an earlier run stopped here that had other settings, annotations, media files or "
                     "library versions; repeat its command to resume, or start over with --overwrite",
                 )
-            for leftover in (*self.folder.glob("*" + TEMPORARY_SUFFIX), *self._work.glob("*" + TEMPORARY_SUFFIX)):
+            for leftover in (
+                *self.folder.glob("*" + TEMPORARY_SUFFIX),
+                *self._work.glob("*" + TEMPORARY_SUFFIX),
+            ):
                 leftover.unlink()
             return
         if self.finished():
             raise UsageError(
                 f"{self.folder}: holds a data set already; choose another folder, or replace it with --overwrite"
             )
-        taken = next((name for shard in range(plan.shard_count) if (self.folder / (name := plan.shard_name(shard))).exists()), None)
+        taken = next(
+            (
+                name
+                for shard in range(plan.shard_count)
+                if (self.folder / (name := plan.shard_name(shard))).exists()
+            ),
+            None,
+        )
         if taken is not None:
-            raise UsageError(f"{self.folder}: {taken} is there already; choose another folder or another --name")
-        content = {"digest": plan_digest, "shards": [plan.shard_name(shard) for shard in range(plan.shard_count)]}
+            raise UsageError(
+                f"{self.folder}: {taken} is there already; choose another folder or another --name"
+            )
+        content = {
+            "digest": plan_digest,
+            "shards": [plan.shard_name(shard) for shard in range(plan.shard_count)],
+        }
         write_atomic(begun, json.dumps(content).encode())
 
     def _remove_output(self) -> None:
@@ -99,7 +116,9 @@ class PackOutput:
             begun = self._work / PLAN_NAME
             if self.finished():
                 try:
-                    manifest = Manifest.from_bytes(read_bytes(self.folder / MANIFEST_NAME), path=MANIFEST_NAME)
+                    manifest = Manifest.from_bytes(
+                        read_bytes(self.folder / MANIFEST_NAME), path=MANIFEST_NAME
+                    )
                 except DataError as exc:
                     raise UsageError(
                         f"{self.folder}: its manifest cannot be read, so --overwrite does not know which files are its "
@@ -147,7 +166,10 @@ class PackOutput:
 
     def write_rejects(self, rejects: Sequence[Reject]) -> None:
         """Writes `rejects.jsonl`, in the order of the annotation file."""
-        lines = [json.dumps(reject_to_json(r), ensure_ascii=False) + "\n" for r in sorted(rejects, key=lambda r: r.row)]
+        lines = [
+            json.dumps(reject_to_json(r), ensure_ascii=False) + "\n"
+            for r in sorted(rejects, key=lambda r: r.row)
+        ]
         write_atomic(self.folder / REJECTS_NAME, "".join(lines).encode())
 
     def write_index(self, batch: pa.RecordBatch) -> FileInfo:

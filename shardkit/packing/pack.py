@@ -78,7 +78,9 @@ class _Run:
         with PackOutput(job.out) as output:
             if job.resume and output.finished():
                 return self._check_finished(output)
-            digest = plan.digest(job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])})
+            digest = plan.digest(
+                job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])}
+            )
             output.begin(digest, plan, resume=job.resume, overwrite=job.overwrite)
             self._check_rejects(output)
             if not plan.candidates:
@@ -137,9 +139,7 @@ class _Run:
                 info, placed = write_shard(output.shard_path(name), samples, shard=shard)
                 write_part(output.part_path(name), info, placed, rejects, schema)
 
-    def _requests(
-        self, plan: ShardPlan, shards: Sequence[int]
-    ) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+    def _requests(self, plan: ShardPlan, shards: Sequence[int]) -> Iterator[tuple[Candidate, dict[str, Any]]]:
         """All clips of the shards in order; workers go on to the next shard while one is being finished."""
         for shard in shards:
             for candidate in plan.shard(shard):
@@ -291,4 +291,6 @@ def _split_counts(batch: pa.RecordBatch) -> dict[str, int]:
 
 
 def _counted(rejects: Sequence[Reject]) -> str:
-    return ", ".join(f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common())
+    return ", ".join(
+        f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common()
+    )

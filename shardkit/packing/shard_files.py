@@ -80,7 +80,9 @@ def write_shard(
     return info, placed
 
 
-def write_part(path: Path, info: ShardInfo, rows: Sequence[Placed], rejects: Sequence[Reject], schema: pa.Schema) -> None:
+def write_part(
+    path: Path, info: ShardInfo, rows: Sequence[Placed], rejects: Sequence[Reject], schema: pa.Schema
+) -> None:
     """Writes a shard's part.
 
     Raises:
@@ -127,5 +129,9 @@ def reject_to_json(reject: Reject) -> dict[str, Any]:
 def reject_from_json(data: Mapping[str, Any]) -> Reject:
     """The inverse of `reject_to_json`."""
     return Reject(
-        row=data["row"], id=data["id"], reason=Reason(data["reason"]), detail=data["detail"], media=data["media"]
+        row=data["row"],
+        id=data["id"],
+        reason=Reason(data["reason"]),
+        detail=data["detail"],
+        media=data["media"],
     )

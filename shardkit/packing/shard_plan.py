@@ -90,4 +90,6 @@ def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) ->
     quality_factor = 50 / (140 - settings.quality)
     frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
-    return int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+    return (
+        int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+    )

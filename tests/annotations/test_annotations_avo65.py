@@ -15,6 +15,7 @@ HEADER = "ytid,start_time,name,level_1,lebel_2,level_3,level_4\n"
 
 @pytest.fixture(scope="module")
 def released():
+    """The released file, read."""
     if not RELEASED.exists():
         pytest.skip("../shared/data/annotations/AVO-65.csv is not there")
     return read_annotations(RELEASED)
@@ -22,6 +23,7 @@ def released():
 
 @pytest.fixture(scope="module")
 def released_rows():
+    """The released file, row by row, as the csv module reads it."""
     if not RELEASED.exists():
         pytest.skip("../shared/data/annotations/AVO-65.csv is not there")
     with RELEASED.open(newline="", encoding="utf-8") as file:
@@ -29,6 +31,7 @@ def released_rows():
 
 
 def write(path: Path, text: str) -> Path:
+    """The path of a file with this text."""
     path.write_text(text, encoding="utf-8")
     return path
 

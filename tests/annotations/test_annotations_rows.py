@@ -89,7 +89,7 @@ def test_column_without_a_name_is_left_out(tmp_path):
 
 
 def test_broken_rows_keep_their_numbers(tmp_path):
-    """Rows with too many or too few fields are rejected with their line; the rows after them are not shifted."""
+    """Rows with too many or too few fields are rejected with their line and shift no row after them."""
     path = tmp_path / "a.csv"
     path.write_text("id,label\na,x\nb\nc,y,z\nd,x\n")
     found = read_annotations(path)

@@ -11,12 +11,14 @@ from shardkit.taxonomy import UNKNOWN, Level
 
 
 def table(tmp_path, text, **options):
+    """The annotation set of a CSV with this text."""
     path = tmp_path / "table.csv"
     path.write_text(text, encoding="utf-8")
     return read_annotations(path, **options)
 
 
 def lines(tmp_path, *records, **options):
+    """The annotation set of a JSONL file with these records."""
     path = tmp_path / "table.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
     return read_annotations(path, **options)
@@ -162,13 +164,13 @@ def test_events_are_read_from_lists_and_from_json_text(tmp_path):
             "'smell' is none of audio, visual, av",
         ),
         ([{"start_s": 0, "end_s": 1, "class": "x", "modality": ["av"]}], "is none of"),
-        (["x"], "event 1 .* not an object"),
+        (["x"], "event 1 is .*expected an object"),
         ({"start_s": 0}, "expected a list"),
         ("{", "not JSON"),
     ],
 )
 def test_bad_event_rejects_its_row_and_is_named(tmp_path, events, said):
-    """An event that is reversed, outside the clip or incomplete rejects the row and is named by its number."""
+    """An event that is reversed, outside the clip or incomplete rejects its row and is named."""
     found = lines(tmp_path, {"id": "a", "start_s": 30, "end_s": 40, "events": events}, {"id": "b"})
     (reject,) = found.rejects
     assert (reject.row, reject.reason) == (1, Reason.BAD_ROW)
@@ -207,7 +209,7 @@ def test_other_columns_of_mixed_types_get_one_type(tmp_path):
 
 
 def test_renamed_columns_are_read_under_our_names(tmp_path):
-    """`column` maps our names to the file's; one file column may serve two of ours and is not kept besides."""
+    """`column` maps our names to the file's; one column may serve two of ours and is not kept besides."""
     found = table(
         tmp_path,
         "ytid,begin,id\na_000001.mp4,1,77\n",
@@ -220,7 +222,7 @@ def test_renamed_columns_are_read_under_our_names(tmp_path):
 
 @pytest.mark.parametrize("column", [{"identity": "id"}, {"id": "nothing"}, {"level_0": "id"}])
 def test_rename_that_cannot_be_done_lists_what_the_file_has(tmp_path, column):
-    """An unknown name of ours, or a column that the file lacks, is a UsageError listing the file's columns."""
+    """An unknown name of ours, or a column that the file lacks, is a UsageError listing what it has."""
     with pytest.raises(UsageError, match="'id', 'begin'"):
         table(tmp_path, "id,begin\na,1\n", column=column)
 

@@ -1,4 +1,4 @@
-"""Makes media whose frames can be recognised: every frame carries its number as eight black and white bars."""
+"""Makes media whose frames can be recognised: every one carries its number as eight black and white bars."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -79,10 +79,11 @@ def make_pcm(
     layout = "mono" if len(samples) == 1 else "stereo"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate_hz, layout=layout)
-        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(packed, format=kind, layout=layout)
-        frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
-        frame.pts = round(start_s * rate_hz)
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
+        for first in range(0, samples.shape[1], 1024):
+            packed = np.ascontiguousarray(samples[:, first : first + 1024].T).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format=kind, layout=layout)
+            frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
+            frame.pts = round(start_s * rate_hz) + first
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path

@@ -27,6 +27,7 @@ def decode_all(path, *, rate_hz=None, channels=1):
 
 
 def assert_within_one(a, b):
+    """Two waveforms differ by 1 LSB at most."""
     assert a.shape == b.shape
     assert np.abs(a.astype(int) - b).max(initial=0) <= 1
 
@@ -44,15 +45,23 @@ def test_whole_file_is_decode_and_resample(tmp_path, rate_hz):
 
 
 @pytest.mark.parametrize("rate_hz", [None, 16000, 48000, 22050])
-@pytest.mark.parametrize("start_s", [0.01, 1.5, 6.0, 14.99])
+@pytest.mark.parametrize("start_s", [0.02, 1.5, 6.0, 14.98])
 def test_span_is_a_slice_of_the_whole(tmp_path, rate_hz, start_s):
-    """A span anywhere equals that slice of the resampled whole: the filter has history, sample 0 is in place."""
-    path = make_pcm(tmp_path / "a.mkv", tone(44100, 20.0), 44100)
+    """A span anywhere equals that slice of the resampled whole: the filter has history there."""
+    path = make_pcm(tmp_path / "a.mov", tone(44100, 20.0), 44100)
     expected, rate, _ = decode_all(path, rate_hz=rate_hz)
     audio = read_audio(path, start_s, start_s + 2.0, rate_hz=rate_hz)
     first = round(start_s * rate)
     assert_within_one(audio.pcm, expected[first : first + 2 * rate])
     assert audio.late_start_s == 0.0
+
+
+def test_span_far_into_a_container_of_coarse_ticks_is_placed_to_half_a_tick(tmp_path):
+    """Far into Matroska, which keeps milliseconds, sound lies within half a millisecond of its place."""
+    path = make_pcm(tmp_path / "a.mkv", tone(8000, 70.0), 8000)
+    pcm = read_audio(path, 65.0, 66.0).pcm[:, 0]
+    places = [65 * 8000 + shift for shift in range(-4, 5)]
+    assert any(np.array_equal(pcm, tone(8000, 70.0)[0, place : place + 8000]) for place in places)
 
 
 def test_span_ends_where_the_stream_ends(tmp_path):
@@ -64,7 +73,7 @@ def test_span_ends_where_the_stream_ends(tmp_path):
 
 @pytest.mark.parametrize("kind", ["s16", "u8"])
 def test_late_stream_begins_with_silence(tmp_path, kind):
-    """A stream that begins late lies behind silence, which for unsigned samples is the middle of the range."""
+    """A stream that begins late lies behind silence: for unsigned samples the middle of the range."""
     samples = np.full((1, 8000), 100, np.uint8) if kind == "u8" else tone(8000, 1.0)
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         _mux_video_and_late_audio(container, samples, kind)
@@ -98,7 +107,7 @@ def test_source_time_starts_with_the_container(tmp_path):
 
 @pytest.mark.parametrize("jump_s", [0.5, -0.5])
 def test_jumps_become_silence_or_are_dropped(tmp_path, jump_s):
-    """Where pts jump ahead silence is put in, where they jump back the repetition is dropped: later sound stays in place."""
+    """Where pts jump ahead there is silence, where they jump back repetition is dropped."""
     rate = 8000
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:

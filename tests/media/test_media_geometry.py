@@ -15,6 +15,7 @@ PICTURE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
 
 def matrix(a, b, c, d):
+    """A display matrix without translation."""
     return [a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30]
 
 
@@ -71,7 +72,7 @@ def test_quarter_turn_swaps_the_sides():
     size=st.integers(1, 600),
     fit=st.sampled_from(["short", "square"]),
 )
-def test_plans_give_the_size_asked_for(width, height, aspect, turned, size, fit):
+def test_plans_give_the_size_asked_for(*, width, height, aspect, turned, size, fit):
     """Whatever the source: the short side is `size`, the long side even or equal, a crop lies inside."""
     turn = Orientation(transpose=turned)
     plan = plan_frames(width, height, pixel_aspect=aspect, orientation=turn, size=size, fit=fit)

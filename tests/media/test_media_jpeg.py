@@ -35,7 +35,7 @@ def test_same_picture_gives_the_same_bytes(picture):
 
 
 def test_other_size_is_named(picture):
-    """A packet of another size than `out` raises MediaDecodeError with both sizes, also where `out` is larger."""
+    """A packet of another size than `out`, smaller or larger, raises MediaDecodeError with both."""
     packet = encode_jpeg(picture, quality=90, chroma="420")
     for shape in ((47, 80, 3), (80, 48, 3), (96, 160, 3)):
         with pytest.raises(MediaDecodeError, match=f"80x48, expected {shape[1]}x{shape[0]}"):
@@ -70,7 +70,7 @@ def test_impossible_settings_are_the_callers_fault(picture, options):
 
 
 def test_psnr_is_that_of_its_definition(picture):
-    """Equal pictures are infinitely alike; an error of 1 everywhere is 48.13 dB; wrapping does not hide errors."""
+    """Equal pictures are infinitely alike, an error of 1 is 48.13 dB, one of 255 is 0 dB."""
     assert psnr_db(picture, picture) == float("inf")
     assert psnr_db(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)) == pytest.approx(
         48.13, abs=0.01

@@ -14,6 +14,7 @@ from shardkit.media.mux import mux_mjpeg
 
 
 def pictures(count, height=64, width=112):
+    """RGB [count, height, width, 3]: gradients, and 11 more blue every time."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack(
         [np.stack([2 * x, 3 * y, np.full_like(x, 11 * i)], 2).astype(np.uint8) for i in range(count)]
@@ -21,6 +22,7 @@ def pictures(count, height=64, width=112):
 
 
 def muxed(rgb, times_s, chroma="420"):
+    """The JPEG packets of the pictures, and the video made of them."""
     packets = [encode_jpeg(picture, quality=92, chroma=chroma) for picture in rgb]
     return packets, mux_mjpeg(packets, times_s, width=rgb.shape[2], height=rgb.shape[1])
 
@@ -61,7 +63,7 @@ def test_one_frame_is_a_video_too():
     [[], [0.0, 1.0], [0.5, 1.0, 2.0], [0.0, 1.0, 1.0], [0.0, 2.0, 1.0], [0.0, 1e-6, 1.0], [0, np.nan, 1]],
 )
 def test_times_must_start_at_zero_and_ascend(times_s):
-    """A wrong number of times, a first one that is not 0, equal, descending or missing ones raise UsageError."""
+    """A wrong number of times, a first that is not 0, equal, descending and NaN ones raise UsageError."""
     with pytest.raises(UsageError):
         muxed(pictures(3), times_s)
 
@@ -69,7 +71,7 @@ def test_times_must_start_at_zero_and_ascend(times_s):
 @pytest.mark.parametrize("chroma", ["420", "444"])
 @pytest.mark.parametrize("size", [(64, 112), (224, 224), (256, 342), (121, 161)])
 def test_decord_decodes_the_frames_that_are_asked_for(chroma, size):
-    """decord gives the frames at the indices, in their order, as libjpeg-turbo does."""
+    """The frames at the indices come in their order, as libjpeg-turbo decodes them."""
     rgb = pictures(12, *size)
     packets, video = muxed(rgb, np.cumsum([0, 0.04, 0.2, *[0.1] * 9]), chroma)
     indices = [7, 0, 11, 1, 1]
@@ -78,7 +80,8 @@ def test_decord_decodes_the_frames_that_are_asked_for(chroma, size):
     expected = np.zeros_like(out)
     for place, index in enumerate(indices):
         decode_jpeg_into(packets[index], expected[place])
-    assert np.abs(out.astype(int) - expected).mean() < 1.5
+    # The two enlarge the halved chroma differently; frames lie 11 apart in blue.
+    assert np.abs(out.astype(int) - expected).mean() < 3
 
 
 def test_decord_errors_are_translated():

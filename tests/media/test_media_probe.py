@@ -1,5 +1,6 @@
 """probe: what a file holds, from its packets."""
 
+import re
 import subprocess
 import sys
 
@@ -64,8 +65,8 @@ def test_only_the_packets_around_a_span_are_read(tmp_path):
 def test_span_behind_the_end_shows_the_end(tmp_path):
     """For a span that passes the source's end, the extent is the source's true end."""
     path = make_video(tmp_path / "a.mp4", [100 * i for i in range(600)], gop=20)
-    assert probe(path, start_s=55.0, end_s=65.0).duration_s == pytest.approx(60.0)
-    assert probe(path, start_s=75.0, end_s=85.0).duration_s == pytest.approx(60.0)
+    assert probe(path, start_s=55.0, end_s=65.0).duration_s == pytest.approx(60.0, abs=0.1)
+    assert probe(path, start_s=75.0, end_s=85.0).duration_s == pytest.approx(60.0, abs=0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"not media at all" * 100])
@@ -73,13 +74,13 @@ def test_not_media_is_unreadable(tmp_path, content):
     """An empty file and a file of text raise UnreadableMediaError naming the file."""
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
-    with pytest.raises(UnreadableMediaError, match="x.mp4"):
+    with pytest.raises(UnreadableMediaError, match=r"x\.mp4"):
         probe(path)
 
 
 def test_missing_file_is_unreadable(tmp_path):
     """A file that is not there raises UnreadableMediaError naming it."""
-    with pytest.raises(UnreadableMediaError, match="nowhere.mp4"):
+    with pytest.raises(UnreadableMediaError, match=r"nowhere\.mp4"):
         probe(tmp_path / "nowhere.mp4")
 
 
@@ -103,7 +104,7 @@ def test_real_clip_has_the_streams_it_should(name):
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
 def test_real_broken_clip_is_unreadable(name):
     """Truncated, empty and mislabelled files raise UnreadableMediaError naming the file."""
-    with pytest.raises(UnreadableMediaError, match=name):
+    with pytest.raises(UnreadableMediaError, match=re.escape(name)):
         probe(CLIPS / name)
 
 

@@ -1,0 +1,260 @@
+"""The commands; each one turns its options into a call of the front door and prints what came of it."""
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shardkit import __version__
+from shardkit.cli.sizes import parse_size
+from shardkit.errors import UsageError
+
+app = typer.Typer(
+    name="shardkit",
+    help="Audio-visual clips packed once into WebDataset tar shards, then streamed into PyTorch training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Format(str, Enum):
+    """Formats of annotation files."""
+
+    AUTO = "auto"
+    AVO65 = "avo65"
+    TABLE = "table"
+
+
+class Fit(str, Enum):
+    """What becomes of the frames' aspect."""
+
+    SHORT = "short"
+    SQUARE = "square"
+
+
+class Chroma(str, Enum):
+    """Chroma subsampling."""
+
+    HALF = "420"
+    FULL = "444"
+
+
+class Require(str, Enum):
+    """What a clip must have."""
+
+    AV = "av"
+    AUDIO = "audio"
+    VIDEO = "video"
+    ANY = "any"
+
+
+FormatOption = Annotated[
+    Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OURS=THEIRS", help="For tables: a column's name, such as id=ytid."),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: the file's."
+    ),
+]
+SplitGroupOption = Annotated[
+    str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
+]
+StratifyOption = Annotated[
+    str | None, typer.Option(help="Level or label set whose classes are spread evenly over the splits.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"shardkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Audio-visual clips packed once into WebDataset tar shards, then streamed into PyTorch training."""
+
+
+@app.command()
+def pack(
+    annotations: Annotated[
+        Path, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")
+    ],
+    media: Annotated[Path, typer.Option(help="Folder of the media files; never written to.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the data set into.")],
+    format: FormatOption = Format.AUTO,
+    column: ColumnOption = None,
+    name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
+    frames: Annotated[
+        int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
+    frames_per_segment: Annotated[
+        int | None, typer.Option(help="Frames in every segment, instead of --frames.")
+    ] = None,
+    segment: Annotated[float, typer.Option(help="Seconds of a segment.")] = 1.0,
+    size: Annotated[int, typer.Option(help="Short side of the stored frames, in pixels.")] = 256,
+    fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = Fit.SHORT,
+    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 95,
+    chroma: Annotated[
+        Chroma, typer.Option(help="JPEG colour at half (420) or full (444) resolution.")
+    ] = Chroma.HALF,
+    audio_rate: Annotated[
+        str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")
+    ] = "16000",
+    audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
+    require: Annotated[Require, typer.Option(help="What a clip must have.")] = Require.AV,
+    split: SplitOption = None,
+    split_group: SplitGroupOption = "id",
+    stratify: StratifyOption = None,
+    shard_size: Annotated[str, typer.Option(help="Size that shards are planned for.")] = "512MB",
+    seed: Annotated[int, typer.Option(help="Of the shuffle over shards and of the splits.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. [default: usable cores]")] = None,
+    clip_timeout: Annotated[float, typer.Option(help="Seconds after which a clip is rejected.")] = 60.0,
+    max_rejects: Annotated[
+        float, typer.Option(help="Share of rows that may be rejected; above it the exit code is 3.")
+    ] = 1.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set in OUT.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Pack annotated clips into tar shards.
+
+    What cannot be packed goes to OUT/rejects.jsonl with a reason; inputs are never written to.
+
+    \b
+    Examples:
+      shardkit pack AVO-65.csv --media videos --out shards
+      shardkit pack clips.tsv --column id=ytid --media videos --out shards --frames-per-segment 4 --split 80/10/10
+    """  # noqa: D301 - \b keeps the examples' lines
+    import shardkit
+    from shardkit.cli.show import PackDisplay, show_pack_report
+
+    if audio_rate != "native" and not audio_rate.isdecimal():
+        raise UsageError(f"--audio-rate {audio_rate}: a number of Hz, or native, is needed")
+    with PackDisplay(quiet=json_) as display:
+        report = shardkit.pack(
+            annotations,
+            media=media,
+            out=out,
+            format=format.value,
+            column=_columns(column),
+            name=name,
+            frames=frames,
+            fps=fps,
+            frames_per_segment=frames_per_segment,
+            segment_s=segment,
+            size=size,
+            fit=fit.value,
+            quality=quality,
+            chroma=chroma.value,
+            audio_rate="native" if audio_rate == "native" else int(audio_rate),
+            audio_channels=audio_channels,
+            require=require.value,
+            split=split,
+            split_group=split_group,
+            stratify=stratify,
+            shard_bytes=parse_size(shard_size),
+            seed=seed,
+            workers=workers,
+            clip_timeout_s=clip_timeout,
+            max_rejects=max_rejects,
+            resume=resume,
+            overwrite=overwrite,
+            progress=display.update,
+        )
+    if json_:
+        _print_json(report.to_json())
+    else:
+        show_pack_report(report)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="A packed data set.")],
+    json_: JsonOption = False,
+) -> None:
+    """Show what is in a data set: clips, hours, classes, flags, rejects, settings.
+
+    \b
+    Example:
+      shardkit info shards
+    """  # noqa: D301
+    import shardkit
+    from shardkit.cli.show import show_info
+    from shardkit.report.info import dataset_info
+
+    dataset = shardkit.open(path)
+    numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index)
+    if json_:
+        _print_json(numbers.to_json())
+    else:
+        show_info(numbers)
+
+
+@app.command()
+def relabel(
+    path: Annotated[Path, typer.Argument(help="A packed data set.")],
+    annotations: Annotated[Path, typer.Argument(help="Annotation file with the new labels.")],
+    format: FormatOption = Format.AUTO,
+    column: ColumnOption = None,
+    split: SplitOption = None,
+    split_group: SplitGroupOption = "id",
+    stratify: StratifyOption = None,
+    seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
+    json_: JsonOption = False,
+) -> None:
+    """Give packed clips other labels, events and splits; media are untouched.
+
+    \b
+    Example:
+      shardkit relabel shards AVO-65-corrected.csv --split 90/10
+    """  # noqa: D301
+    import shardkit
+
+    report = shardkit.relabel(
+        path,
+        annotations,
+        format=format.value,
+        column=_columns(column),
+        split=split,
+        split_group=split_group,
+        stratify=stratify,
+        seed=seed,
+    )
+    if json_:
+        _print_json({"relabelled": report.relabelled, "unnamed": report.unnamed, "unused": report.unused})
+        return
+    typer.echo(f"relabelled {report.relabelled:,} clips")
+    if report.unnamed:
+        typer.echo(f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now")
+    if report.unused:
+        typer.echo(f"{report.unused:,} rows of {annotations} belong to no packed clip")
+
+
+def _columns(pairs: list[str] | None) -> dict[str, str]:
+    columns = {}
+    for pair in pairs or ():
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UsageError(f"--column {pair}: OURS=THEIRS is needed, such as id=ytid")
+        columns[ours] = theirs
+    return columns
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content, ensure_ascii=False))

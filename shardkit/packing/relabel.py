@@ -1,0 +1,152 @@
+"""Other labels, events, splits and columns for a packed data set: index and manifest are rewritten, media stay.
+
+The `KEY.msg` members in the tars keep what they were packed with; shardkit reads the index.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shardkit.annotations.annotation_set import AnnotationSet
+from shardkit.annotations.reading import FormatName, read_annotations
+from shardkit.clip import Clip
+from shardkit.errors import UsageError
+from shardkit.format.digest import file_digest
+from shardkit.format.index import (
+    COLUMN_PREFIX,
+    LABEL_PREFIX,
+    column_type,
+    column_value,
+    event_values,
+    index_schema,
+)
+from shardkit.packing.keys import clip_keys
+from shardkit.packing.output import PackOutput
+from shardkit.packing.splits import assign_splits
+from shardkit.storage.files import read_bytes
+from shardkit.taxonomy import UNKNOWN, LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class RelabelReport:
+    """What relabelling did."""
+
+    relabelled: int
+    """Clips that the annotation file names."""
+    unnamed: int
+    """Clips that it does not name: their labels are unknown now."""
+    unused: int
+    """Rows of the annotation file that no packed clip belongs to."""
+
+
+def relabel_dataset(
+    folder: Path,
+    annotations: Path,
+    *,
+    format: FormatName = "auto",
+    column: Mapping[str, str] | None = None,
+    split: Mapping[str, float] | None = None,
+    split_group: str = "id",
+    stratify: str | None = None,
+    seed: int = 0,
+) -> RelabelReport:
+    """See `shardkit.relabel`."""
+    annotated = read_annotations(annotations, format=format, column=column)
+    with PackOutput(folder) as output:
+        if not output.finished():
+            raise UsageError(
+                f"{folder}: no data set to relabel; check the path, or finish packing with --resume"
+            )
+        manifest, batch = output.read()
+        keys = batch.column("key").to_pylist()
+        by_key = dict(zip(clip_keys(annotated.clips), annotated.clips, strict=True))
+        clips = [by_key.get(key) for key in keys]
+        named = [clip for clip in clips if clip is not None]
+        if not named:
+            raise UsageError(
+                f"{annotations}: names none of the {len(keys)} clips (the first is {keys[0]!r}: id and start in ms); "
+                "check the file and --column",
+            )
+        splits = _splits(batch, annotated, clips, split, split_group, stratify, seed)
+        relabelled = _relabelled(batch, annotated, clips, splits)
+        index = output.write_index(relabelled)
+        output.commit(
+            replace(
+                manifest,
+                label_sets=annotated.label_sets,
+                event_classes=annotated.event_classes,
+                columns=annotated.columns,
+                splits=dict(sorted(Counter(splits).items())),
+                index=index,
+                annotations={
+                    "name": annotations.name,
+                    "format": annotated.format,
+                    "rows": annotated.row_count,
+                    "xxh3": file_digest(read_bytes(annotations)),
+                },
+            )
+        )
+    return RelabelReport(len(named), len(clips) - len(named), len(by_key) - len(named))
+
+
+def _splits(
+    batch: pa.RecordBatch,
+    annotated: AnnotationSet,
+    clips: Sequence[Clip | None],
+    shares: Mapping[str, float] | None,
+    group: str,
+    stratify: str | None,
+    seed: int,
+) -> list[str]:
+    """A split a clip; the old ones where the annotation file names none."""
+    named = [clip for clip in clips if clip is not None]
+    if shares is not None:
+        assigned = assign_splits(
+            annotated.clips,
+            shares=shares,
+            group=group,
+            stratify=stratify,
+            label_sets=annotated.label_sets,
+            seed=seed,
+        )
+        by_row = dict(zip((clip.row for clip in annotated.clips), assigned, strict=True))
+        return ["" if clip is None else by_row[clip.row] for clip in clips]
+    if any(clip.split for clip in named):
+        return ["" if clip is None else clip.split or "" for clip in clips]
+    old: list[str] = batch.column("split").to_pylist()
+    return old
+
+
+def _relabelled(
+    batch: pa.RecordBatch, annotated: AnnotationSet, clips: Sequence[Clip | None], splits: Sequence[str]
+) -> pa.RecordBatch:
+    extra: dict[str, list[Any]] = {
+        name: [None if clip is None else clip.columns.get(name) for clip in clips]
+        for name in annotated.columns
+    }
+    schema = index_schema(annotated.label_sets, {name: column_type(values) for name, values in extra.items()})
+    new: dict[str, list[Any]] = {
+        "row": [0 if clip is None else clip.row for clip in clips],
+        "split": list(splits),
+        "events": [event_values(() if clip is None else clip.events) for clip in clips],
+    }
+    for label_set in annotated.label_sets:
+        new[LABEL_PREFIX + label_set.name] = [_ids(label_set, clip) for clip in clips]
+    for name, values in extra.items():
+        kind = schema.field(COLUMN_PREFIX + name).type
+        new[COLUMN_PREFIX + name] = [column_value(value, kind) for value in values]
+    columns = [
+        pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _ids(label_set: LabelSet, clip: Clip | None) -> tuple[int, ...]:
+    if clip is not None:
+        return clip.labels[label_set.name]
+    return () if label_set.kind == "multi" else (UNKNOWN,) * label_set.depth

@@ -1,0 +1,84 @@
+"""What is in a data set, in numbers."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from shardkit.format.index import ClipIndex
+from shardkit.format.manifest import Manifest
+from shardkit.taxonomy import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """Counts of a data set."""
+
+    path: str
+    name: str
+    clips: int
+    hours: float
+    size_bytes: int
+    """Of all shards."""
+    shards: int
+    with_video: int
+    with_audio: int
+    events: int
+    splits: dict[str, int]
+    classes: dict[str, dict[str, dict[str, int]]]
+    """Label set to level to class to number of clips; classes without clips count 0."""
+    event_classes: dict[str, int]
+    """Event class to number of events."""
+    flags: dict[str, int]
+    """Quality flag to number of clips."""
+    rejects: dict[str, int]
+    """Reason to number of rows of the annotation file."""
+    settings: dict[str, Any]
+    libraries: dict[str, str]
+    annotations: dict[str, Any]
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as plain values."""
+        return asdict(self)
+
+
+def dataset_info(path: str, manifest: Manifest, index: ClipIndex) -> DatasetInfo:
+    """Counts what is in a data set."""
+    flags = Counter(index.batch.column("flags").flatten().to_pylist())
+    event_counts = np.bincount(index.event_class_id, minlength=len(manifest.event_classes))
+    return DatasetInfo(
+        path=path,
+        name=manifest.name,
+        clips=manifest.clip_count,
+        hours=manifest.duration_s / 3600,
+        size_bytes=sum(shard.size_bytes for shard in manifest.shards),
+        shards=len(manifest.shards),
+        with_video=int(np.count_nonzero(index.video_bytes)),
+        with_audio=int(np.count_nonzero(index.audio_bytes)),
+        events=len(index.event_class_id),
+        splits=dict(manifest.splits),
+        classes={label_set.name: _class_counts(label_set, index) for label_set in manifest.label_sets},
+        event_classes=dict(zip(manifest.event_classes, event_counts.tolist(), strict=True)),
+        flags=dict(sorted(flags.items())),
+        rejects=dict(manifest.reject_counts),
+        settings=dict(manifest.settings),
+        libraries=dict(manifest.libraries),
+        annotations=dict(manifest.annotations),
+        digest=manifest.digest(),
+    )
+
+
+def _class_counts(label_set: LabelSet, index: ClipIndex) -> dict[str, dict[str, int]]:
+    """Level to class to number of clips."""
+    counts = {}
+    for depth, level in enumerate(label_set.levels):
+        ids = (
+            index.label_lists(label_set).values
+            if label_set.kind == "multi"
+            else index.labels(label_set)[:, depth]
+        )
+        per_class = np.bincount(ids[ids >= 0], minlength=len(level.classes))
+        counts[level.name] = dict(zip(level.classes, per_class.tolist(), strict=True))
+    return counts
