@@ -6,11 +6,7 @@ from pathlib import Path
 
 def usable_cores() -> float:
     """Cores that this process may keep busy; a quota can be a fraction."""
-    cores = (
-        float(len(os.sched_getaffinity(0)))
-        if hasattr(os, "sched_getaffinity")
-        else float(os.cpu_count() or 1)
-    )
+    cores = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
     quota = _cgroup_quota()
     return cores if quota is None else min(cores, quota)
 
@@ -25,10 +21,6 @@ def _cgroup_quota() -> float | None:
     folder = Path("/sys/fs/cgroup/cpu")
     try:
         limit_us = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-        return (
-            None
-            if limit_us <= 0
-            else limit_us / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
-        )
+        return None if limit_us <= 0 else limit_us / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None

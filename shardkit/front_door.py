@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardkit.errors import UsageError
@@ -199,8 +198,8 @@ def loader(
         frames: T, chosen evenly from the stored frames of the window; None takes all.
         size: Height and width to crop to; None needs frames of one size.
         crop: Where to crop: the `center`, at `random`, or None for frames that have the size already.
-        window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the middle;
-            None loads whole clips.
+        window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
+            middle; None loads whole clips.
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
         seed: Of order, windows and crops.

@@ -1,4 +1,4 @@
-"""Worker processes as fresh interpreters: not forks, and not multiprocessing, which imports the user's `__main__` again."""
+"""Worker processes as fresh interpreters: not forks, nor multiprocessing, which imports the user's `__main__` again."""
 
 import os
 import signal

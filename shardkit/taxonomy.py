@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from shardkit.errors import DataError, UsageError
@@ -37,9 +38,7 @@ class LabelSet:
         if not self.levels or (self.kind != "hierarchy" and len(self.levels) != 1):
             raise UsageError(f"label set {self.name!r}: {self.kind} with {len(self.levels)} levels")
         if self.kind == "hierarchy" and len(self.parents) != len(self.levels) - 1:
-            raise UsageError(
-                f"label set {self.name!r}: {len(self.levels)} levels, {len(self.parents)} parent maps"
-            )
+            raise UsageError(f"label set {self.name!r}: {len(self.levels)} levels, {len(self.parents)} parent maps")
 
     @property
     def depth(self) -> int:
@@ -95,7 +94,7 @@ def parents_of(paths: Iterable[Sequence[int]], level_sizes: Sequence[int]) -> tu
     """
     parents = [[UNKNOWN] * size for size in level_sizes[1:]]
     for path in paths:
-        for depth, (upper, lower) in enumerate(zip(path, path[1:], strict=False)):
+        for depth, (upper, lower) in enumerate(pairwise(path)):
             if UNKNOWN in (upper, lower):
                 continue
             known = parents[depth][lower]

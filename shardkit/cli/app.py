@@ -52,18 +52,14 @@ class Require(str, Enum):
     ANY = "any"
 
 
-FormatOption = Annotated[
-    Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")
-]
+FormatOption = Annotated[Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")]
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=THEIRS", help="For tables: a column's name, such as id=ytid."),
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option(
-        help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: the file's."
-    ),
+    typer.Option(help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: the file's."),
 ]
 SplitGroupOption = Annotated[
     str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
@@ -99,9 +95,7 @@ def pack(
     format: FormatOption = Format.AUTO,
     column: ColumnOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
-    frames: Annotated[
-        int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")
-    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
     frames_per_segment: Annotated[
         int | None, typer.Option(help="Frames in every segment, instead of --frames.")
@@ -110,12 +104,8 @@ def pack(
     size: Annotated[int, typer.Option(help="Short side of the stored frames, in pixels.")] = 256,
     fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = Fit.SHORT,
     quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 95,
-    chroma: Annotated[
-        Chroma, typer.Option(help="JPEG colour at half (420) or full (444) resolution.")
-    ] = Chroma.HALF,
-    audio_rate: Annotated[
-        str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")
-    ] = "16000",
+    chroma: Annotated[Chroma, typer.Option(help="JPEG colour at half (420) or full (444) resolution.")] = Chroma.HALF,
+    audio_rate: Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")] = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
     require: Annotated[Require, typer.Option(help="What a clip must have.")] = Require.AV,
     split: SplitOption = None,

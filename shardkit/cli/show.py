@@ -124,7 +124,5 @@ def _class_table(title: str, classes: Mapping[str, int]) -> Table:
     for name, count in ranked[:MOST_CLASSES]:
         table.add_row(name, f"{count:,}")
     if len(ranked) > MOST_CLASSES:
-        table.add_row(
-            f"… {len(ranked) - MOST_CLASSES} more", f"{sum(count for _, count in ranked[MOST_CLASSES:]):,}"
-        )
+        table.add_row(f"… {len(ranked) - MOST_CLASSES} more", f"{sum(count for _, count in ranked[MOST_CLASSES:]):,}")
     return table

@@ -1,0 +1,1 @@
+"""Bytes to values and back: manifest, index, members. Pure: no files, no clocks."""

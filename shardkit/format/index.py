@@ -75,9 +75,7 @@ def index_schema(label_sets: Sequence[LabelSet], columns: dict[str, pa.DataType]
     """The schema of an index with these label sets and annotation columns."""
     fields = list(_FIXED_FIELDS)
     for label_set in label_sets:
-        kind = (
-            pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
-        )
+        kind = pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
         fields.append((LABEL_PREFIX + label_set.name, kind))
     fields += [(COLUMN_PREFIX + name, kind) for name, kind in columns.items()]
     return pa.schema(fields, metadata={VERSION_FIELD: str(FORMAT_VERSION).encode()})
@@ -174,20 +172,14 @@ def decode_batch(buffer: Any, *, path: str) -> pa.RecordBatch:
                 "install the shardkit that wrote it, or pack again",
             )
         if reader.num_record_batches != 1:
-            raise CorruptShardError(
-                f"{path}: {reader.num_record_batches} record batches, expected 1; pack again"
-            )
+            raise CorruptShardError(f"{path}: {reader.num_record_batches} record batches, expected 1; pack again")
         batch = reader.get_batch(0)
     except (pa.ArrowInvalid, OSError) as exc:
-        raise CorruptShardError(
-            f"{path}: not a readable Arrow file ({exc}); copy the data set again"
-        ) from exc
+        raise CorruptShardError(f"{path}: not a readable Arrow file ({exc}); copy the data set again") from exc
     for name, kind in _FIXED_FIELDS:
         place = batch.schema.get_field_index(name)
         if place < 0 or batch.schema.field(place).type != kind:
-            raise CorruptShardError(
-                f"{path}: column {name!r} of type {kind} is missing; copy the data set again"
-            )
+            raise CorruptShardError(f"{path}: column {name!r} of type {kind} is missing; copy the data set again")
     return batch
 
 
@@ -198,7 +190,7 @@ class Ragged:
 
     def __init__(self, column: pa.Array) -> None:
         self.offsets: npt.NDArray[np.int64] = column.offsets.to_numpy(zero_copy_only=True)
-        values = column.values  # noqa: PD011 - an Arrow array, not a data frame
+        values = column.values
         self.values: npt.NDArray[Any] = (
             values.to_numpy(zero_copy_only=True) if not pa.types.is_struct(values.type) else np.empty(0)
         )

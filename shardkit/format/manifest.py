@@ -87,9 +87,7 @@ class Manifest:
             "rejects": dict(self.reject_counts),
             "annotations": dict(self.annotations),
             "index": {"bytes": self.index.size_bytes, "xxh3": self.index.xxh3},
-            "shards": [
-                {"name": s.name, "clips": s.clips, "bytes": s.size_bytes, "xxh3": s.xxh3} for s in self.shards
-            ],
+            "shards": [{"name": s.name, "clips": s.clips, "bytes": s.size_bytes, "xxh3": s.xxh3} for s in self.shards],
         }
 
     @classmethod

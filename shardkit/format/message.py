@@ -54,7 +54,6 @@ def encode_message(record: Record, *, label_sets: Sequence[LabelSet], event_clas
 def _named(label_set: LabelSet, ids: tuple[int, ...]) -> dict[str, Any]:
     levels = label_set.levels if label_set.kind == "hierarchy" else label_set.levels * len(ids)
     names = [
-        None if class_id == UNKNOWN else level.classes[class_id]
-        for level, class_id in zip(levels, ids, strict=True)
+        None if class_id == UNKNOWN else level.classes[class_id] for level, class_id in zip(levels, ids, strict=True)
     ]
     return {"kind": label_set.kind, "ids": list(ids), "names": names}

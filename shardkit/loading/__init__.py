@@ -1,0 +1,1 @@
+"""Shards into batches: data set, engine, workers, loader."""

@@ -73,7 +73,8 @@ class Batch:
                 return _mapped(value, move)
             return value
 
-        return _mapped(self, move)
+        moved: Batch = _mapped(self, move)
+        return moved
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for code that wants a dictionary; `events` becomes one too."""

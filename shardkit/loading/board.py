@@ -63,9 +63,7 @@ class Board:
     def create(cls, *, workers: int, capacity: int, shared: bool) -> "Board":
         """An empty board."""
         size_bytes = 8 * (_HEADER_ITEMS + workers * _CLAIM_ITEMS + capacity * _TASK_ITEMS)
-        board = cls(
-            Region.create(size_bytes, shared=shared, name="board"), workers=workers, capacity=capacity
-        )
+        board = cls(Region.create(size_bytes, shared=shared, name="board"), workers=workers, capacity=capacity)
         board._claims[:, _TICKET] = IDLE
         return board
 

@@ -65,9 +65,7 @@ class Collator:
             events=self._events(safe, there, slots["window_s"]),
             weight=torch.from_numpy(weight),
             loss_scale=loss_scale,
-            keys=keys
-            if there.all()
-            else [key if real else "" for key, real in zip(keys, there, strict=True)],
+            keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe) for name in self._columns},
             **small,
         )

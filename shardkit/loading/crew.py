@@ -96,9 +96,7 @@ class ThreadCrew:
 
     def start(self, worker: int) -> None:
         """See Crew."""
-        thread = threading.Thread(
-            target=self._target, args=(worker,), name=f"shardkit-worker-{worker}", daemon=True
-        )
+        thread = threading.Thread(target=self._target, args=(worker,), name=f"shardkit-worker-{worker}", daemon=True)
         thread.start()
         self._threads.append(thread)
 

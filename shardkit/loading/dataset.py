@@ -36,9 +36,7 @@ class Dataset:
 
     index_name = INDEX_NAME
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.index = index
@@ -97,20 +95,14 @@ class Dataset:
         if split is not None:
             known = sorted(name for name in self.manifest.splits if name)
             if split not in known:
-                raise UsageError(
-                    f"{self.folder}: no split {split!r}; the data set has {', '.join(known) or 'none'}"
-                )
-            keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[
-                self.rows
-            ]
+                raise UsageError(f"{self.folder}: no split {split!r}; the data set has {', '.join(known) or 'none'}")
+            keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[self.rows]
         if keys is not None:
             here = self.index.batch.column("key").take(pa.array(self.rows))
             wanted = pa.array(keys, here.type)
             unknown = wanted.filter(pc.invert(pc.is_in(wanted, here)))
             if len(unknown):
-                raise UsageError(
-                    f"{self.folder}: no clip {unknown[0].as_py()!r} here; {len(unknown)} keys are unknown"
-                )
+                raise UsageError(f"{self.folder}: no clip {unknown[0].as_py()!r} here; {len(unknown)} keys are unknown")
             keep &= pc.is_in(here, wanted).to_numpy(zero_copy_only=False)
         if mask is not None:
             chosen = np.asarray(mask, dtype=np.bool_)
@@ -133,9 +125,7 @@ class Dataset:
             self._reader = self.reader()
         one = np.array([row], dtype=np.int64)
         modalities = tuple(
-            name
-            for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes))
-            if sizes[row]
+            name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
         )
         plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, verify=True)
         layout = BatchLayout.of(plan, 1)
@@ -188,7 +178,8 @@ class Dataset:
             present = np.zeros(len(label_set.leaf.classes), dtype=np.uint8)
             present[self.index.label_lists(label_set).row(row)] = 1
             return present
-        return self.index.labels(label_set)[row].astype(np.int64)
+        ids: npt.NDArray[np.int64] = self.index.labels(label_set)[row].astype(np.int64)
+        return ids
 
     def reader(self) -> ShardReader:
         """A new reader of the shards."""

@@ -88,9 +88,7 @@ class Engine:
                 token_descriptor=self._token_out,
                 report_descriptor=self._report_in,
             )
-            return ProcessCrew(
-                start.to_json(), (ring_descriptor, board_descriptor, self._token_out, self._report_in)
-            )
+            return ProcessCrew(start.to_json(), (ring_descriptor, board_descriptor, self._token_out, self._report_in))
         board, ring, tokens, reports = self._board, self.ring.region, self._token_out, self._report_in
         dataset = self._dataset
 
@@ -109,9 +107,7 @@ class Engine:
 
         return ThreadCrew(target)
 
-    def submit(
-        self, buffer: int, *, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64], epoch: int
-    ) -> None:
+    def submit(self, buffer: int, *, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64], epoch: int) -> None:
         """Queues a buffer: clip rows[i], at rank-independent position positions[i], goes into slot i."""
         views = self.ring.views(buffer)
         views["row"][:] = rows
@@ -176,16 +172,12 @@ class Engine:
         now_s = time.monotonic()
         for worker in range(self._workers):
             claim = self._board.claim_of(worker)
-            if (
-                claim is None
-                or now_s - max(claim.since_s, began_s) < self._timeout_s
-                or claim.ticket not in self._runs
-            ):
+            if claim is None or now_s - max(claim.since_s, began_s) < self._timeout_s or claim.ticket not in self._runs:
                 continue
             if not self._crew.replaceable:
                 raise WorkerError(
-                    f"{self._clip(self._runs[claim.ticket].buffer, claim.slot)}: not loaded after {self._timeout_s:g} s "
-                    "in a thread, which cannot be ended; use worker_type='process'",
+                    f"{self._clip(self._runs[claim.ticket].buffer, claim.slot)}: not loaded after {self._timeout_s:g} s"
+                    " in a thread, which cannot be ended; use worker_type='process'",
                 )
             self._replace(worker, hung=True)
 
@@ -194,9 +186,7 @@ class Engine:
         self._drain()
         claim = self._board.claim_of(worker)
         self._board.release(worker)
-        os.write(
-            self._token_in, b"\0"
-        )  # it may have died with a token in its hand; one too many does no harm
+        os.write(self._token_in, b"\0")  # it may have died with a token in its hand; one too many does no harm
         if claim is None:
             self._stillborn += 1
             if self._stillborn >= MAX_STILLBORN:
@@ -212,11 +202,7 @@ class Engine:
         self._deaths[run.buffer, slot] = self._deaths.get((run.buffer, slot), 0) + 1
         if hung or self._deaths[run.buffer, slot] > 1:
             del self._deaths[run.buffer, slot]
-            what = (
-                f"not loaded after {self._timeout_s:g} s (timeout_s)"
-                if hung
-                else f"its worker was {ending}, twice"
-            )
+            what = f"not loaded after {self._timeout_s:g} s (timeout_s)" if hung else f"its worker was {ending}, twice"
             message = f"{self._clip(run.buffer, slot)}: {what}; check the clip with `shardkit info`, or pack it again"
             self._faults[run.buffer].append(Fault(slot, "WorkerError", message))
             slot += 1

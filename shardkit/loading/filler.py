@@ -30,7 +30,7 @@ class SlotFiller:
         self._reader = reader
         self._plan = plan
         self._sampling = plan.sampling()
-        self._frame = np.empty(0, dtype=np.uint8)
+        self._frame: npt.NDArray[np.uint8] = np.empty((0, 0, 3), dtype=np.uint8)
 
     def fill(self, slot: Slot, *, row: int, position: int, epoch: int) -> None:
         """Writes clip `row` into `slot`: every byte of it, whatever the slot held before.
@@ -72,9 +72,7 @@ class SlotFiller:
         if plan.audio is not None:
             self._fill_audio(slot["audio"], plan.audio, row, first_sample, samples, seconds, data[audio_at:])
 
-    def _choose(
-        self, video: VideoPlan, row: int, start_s: float, end_s: float
-    ) -> tuple[npt.NDArray[np.int64], int]:
+    def _choose(self, video: VideoPlan, row: int, start_s: float, end_s: float) -> tuple[npt.NDArray[np.int64], int]:
         assert self._sampling is not None
         instants_s = self._sampling.instants(float(self._index.duration_s[row]))
         stored = int(self._index.packet_bytes.offsets[row + 1] - self._index.packet_bytes.offsets[row])
@@ -84,9 +82,7 @@ class SlotFiller:
             )
         return choose_frames(instants_s, start_s, end_s, count=video.frames)
 
-    def _video_ranges(
-        self, video: VideoPlan, row: int, chosen: npt.NDArray[np.int64]
-    ) -> list[tuple[int, int]]:
+    def _video_ranges(self, video: VideoPlan, row: int, chosen: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
         index = self._index
         member = int(index.video_offset[row])
         if video.decoder == "decord":
@@ -145,9 +141,7 @@ class SlotFiller:
                 out[place] = out[place - 1]
                 continue
             data = next(packet)
-            self._check(
-                data, digests[frame], row, "video", lambda f=frame: int(self._index.packet_offset.row(row)[f])
-            )
+            self._check(data, digests[frame], row, "video", lambda f=frame: int(self._index.packet_offset.row(row)[f]))
             if whole:
                 self._decode(data, out[place], row, frame)
             else:
@@ -177,11 +171,11 @@ class SlotFiller:
         self._check(data, self._index.video_xxh3[row], row, "video", lambda: 0)
         try:
             if crop is None:
-                decode_video(data.tobytes(), chosen, out=out)
+                decode_video(data.tobytes(), chosen.tolist(), out=out)
                 return
             shape = (len(chosen), int(self._index.height[row]), int(self._index.width[row]), 3)
             frames = np.empty(shape, dtype=np.uint8)
-            decode_video(data.tobytes(), chosen, out=frames)
+            decode_video(data.tobytes(), chosen.tolist(), out=frames)
             out[...] = frames[:, crop[0], crop[1]]
         except DataError as exc:
             raise DataError(f"{self.where(row)}: {exc}; pack the clip again") from exc
@@ -205,8 +199,7 @@ class SlotFiller:
                 row,
                 "audio",
                 lambda s=second: (
-                    int(self._index.audio_data_offset[row])
-                    + s * second_samples * audio.channels * SAMPLE_BYTES
+                    int(self._index.audio_data_offset[row]) + s * second_samples * audio.channels * SAMPLE_BYTES
                 ),
             )
             pcm = block.view("<i2").reshape(-1, audio.channels)
@@ -229,6 +222,7 @@ class SlotFiller:
             )
 
     def where(self, row: int) -> str:
+        """Shard and clip of an index row, for messages."""
         return f"{self._reader.name(int(self._index.shard[row]))}, clip {self._index.text('key', row)!r}"
 
 

@@ -141,9 +141,7 @@ class Loader:
         loaded = LoaderState.from_dict(state)
         check_fingerprint(loaded, self._fingerprint)
         if loaded.seed != self.config.seed:
-            raise UsageError(
-                f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}"
-            )
+            raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
         self._iteration += 1
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
         self._resuming = True
@@ -223,9 +221,7 @@ class Loader:
             delivered = self._delivered if epoch == first_epoch else 0
             for _ in range(self._steps_left(delivered)):
                 yield epoch, delivered
-                delivered = after_step(
-                    len(self.dataset), delivered=delivered, global_batch=self._global_batch()
-                )
+                delivered = after_step(len(self.dataset), delivered=delivered, global_batch=self._global_batch())
 
     def _submit(self, engine: Engine, plan: Iterator[tuple[int, int]]) -> None:
         """Hands steps to the workers while there are free buffers."""
@@ -236,9 +232,7 @@ class Loader:
                 return
             epoch, delivered = planned
             ranks = self._resolved()
-            positions = rank_positions(
-                delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size
-            )
+            positions = rank_positions(delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size)
             rows = self.dataset.rows[self._order_of(epoch).take(positions)]
             engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
             self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
@@ -302,9 +296,7 @@ class Loader:
     def _order_of(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order_epoch != epoch:
             shard_of = self.dataset.index.shard[self.dataset.rows]
-            self._order = EpochOrder(
-                shard_of, seed=self.config.seed, epoch=epoch, shuffle=self.config.shuffle
-            )
+            self._order = EpochOrder(shard_of, seed=self.config.seed, epoch=epoch, shuffle=self.config.shuffle)
             self._order_epoch = epoch
         return self._order
 

@@ -73,7 +73,7 @@ class ClipPlan:
         return None if self.video is None else FrameSampling.from_json(dict(self.video.sampling))
 
     def slot_fields(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """dtype and shape of what one slot holds, by name."""
+        """Dtype and shape of what one slot holds, by name."""
         frames = 0 if self.video is None else self.video.frames
         fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             # What to load, written by the trainer's process.

@@ -40,7 +40,7 @@ class Report:
 
 def send(descriptor: int, report: Report) -> None:
     """Writes a report into the pipe in one piece."""
-    content = [report.ticket]
+    content: list[int | str] = [report.ticket]
     if report.fault is not None:
         text = report.fault.message.encode()[:_MAX_TEXT].decode(errors="ignore")
         content += [report.fault.slot, report.fault.kind, text]
@@ -57,7 +57,7 @@ class ReportReader:
 
     def drain(self) -> list[Report]:
         """All reports that have arrived."""
-        reports = []
+        reports: list[Report] = []
         while True:
             try:
                 data = os.read(self._descriptor, 65536)

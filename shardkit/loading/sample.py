@@ -43,11 +43,7 @@ class Sample:
 
 
 def _described(value: object) -> str:
-    return (
-        f"{value.dtype}{list(value.shape)}"
-        if isinstance(value, np.ndarray) and value.ndim > 1
-        else repr(value)
-    )
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim > 1 else repr(value)
 
 
 def decode(sample: Mapping[str, Any]) -> Sample:
@@ -103,9 +99,7 @@ def decode(sample: Mapping[str, Any]) -> Sample:
             columns=message["columns"],
         )
     except (KeyError, TypeError, ValueError, wave.Error, EOFError) as exc:
-        raise DataError(
-            f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit"
-        ) from exc
+        raise DataError(f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit") from exc
 
 
 def _decode_wav(data: bytes) -> tuple[npt.NDArray[np.float32], int]:

@@ -10,6 +10,9 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from shardkit.errors import ShardkitError
 from shardkit.format.index import decode_index
@@ -57,7 +60,7 @@ def work(
     reports: int,
 ) -> None:
     """Fills runs until the token pipe is closed."""
-    views: dict[int, list[dict[str, object]]] = {}
+    views: dict[int, list[dict[str, npt.NDArray[Any]]]] = {}
     while os.read(tokens, 1):
         claimed = board.claim(worker)
         if claimed is None:

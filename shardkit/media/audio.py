@@ -195,7 +195,7 @@ class _Reading:
         self._begins: int | None = None
         self._decoded_count = 0
         self._expected_s = 0.0
-        self._claimed_to_s = 0.0
+        self._claimed_to_s = float("-inf")
 
     def run(self, container: InputContainer, stream: AudioStream, zero_s: float, *, from_start: bool) -> bool:
         """Feeds the span to the resampler.

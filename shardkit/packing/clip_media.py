@@ -64,9 +64,7 @@ class PackedMedia:
         """The inverse of `to_wire`."""
 
         def tuples(layout: dict[str, Any]) -> dict[str, Any]:
-            return {
-                name: tuple(value) if isinstance(value, list) else value for name, value in layout.items()
-            }
+            return {name: tuple(value) if isinstance(value, list) else value for name, value in layout.items()}
 
         return cls(
             start_s=data["start_s"],
@@ -89,9 +87,7 @@ def pack_media(path: str, start_s: float | None, end_s: float | None, settings: 
     except UnreadableMediaError as exc:
         raise RejectedClipError(Reason.UNREADABLE, str(exc)) from exc
     except NoStreamError as exc:
-        raise RejectedClipError(
-            Reason.NO_VIDEO if exc.kind == "video" else Reason.NO_AUDIO, str(exc)
-        ) from exc
+        raise RejectedClipError(Reason.NO_VIDEO if exc.kind == "video" else Reason.NO_AUDIO, str(exc)) from exc
     except MediaDecodeError as exc:
         raise RejectedClipError(Reason.DECODE_ERROR, str(exc)) from exc
 
@@ -116,9 +112,7 @@ def _pack_media(path: str, start_s: float | None, end_s: float | None, settings:
         flags += _video_flags(info.video, frames, instants_s, start_s, end_s, psnr)
     if has_audio:
         assert info.audio is not None
-        sound = read_audio(
-            path, start_s, end_s, rate_hz=settings.audio_rate_hz, channels=settings.audio_channels
-        )
+        sound = read_audio(path, start_s, end_s, rate_hz=settings.audio_rate_hz, channels=settings.audio_channels)
         _check_decoded(name, "seconds of audio", sound.decoded_s, sound.expected_s)
         members["wav"], audio = _encode_audio(sound)
         flags += _audio_flags(info.audio, sound, start_s, end_s)
@@ -157,14 +151,10 @@ def _is_in_span(stream: StreamInfo | None, start_s: float, end_s: float) -> bool
     if stream is None or not stream.packet_count:
         return False
     # Packets without times are decoded to see.
-    return (
-        stream.first_s is None or stream.end_s is None or (stream.first_s < end_s and stream.end_s > start_s)
-    )
+    return stream.first_s is None or stream.end_s is None or (stream.first_s < end_s and stream.end_s > start_s)
 
 
-def _check_required(
-    info: SourceInfo, name: str, settings: PackSettings, *, has_video: bool, has_audio: bool
-) -> None:
+def _check_required(info: SourceInfo, name: str, settings: PackSettings, *, has_video: bool, has_audio: bool) -> None:
     notes = "".join(f" ({note})" for note in info.notes)
     if not has_video and settings.require in ("av", "video"):
         raise RejectedClipError(
@@ -177,9 +167,7 @@ def _check_required(
             f"{name}: no audio in the clip's span{notes}; --require video or any packs it without",
         )
     if not has_video and not has_audio:
-        raise RejectedClipError(
-            Reason.UNREADABLE, f"{name}: neither video nor audio in the clip's span{notes}"
-        )
+        raise RejectedClipError(Reason.UNREADABLE, f"{name}: neither video nor audio in the clip's span{notes}")
 
 
 def _check_decoded(name: str, what: str, decoded: float, expected: float) -> None:
@@ -221,10 +209,7 @@ def _video_flags(
     psnr: float,
 ) -> list[str]:
     flags = []
-    if (
-        frames.late_start_s - instants_s[0] > LATE_S
-        or float(frames.time_s[0]) - start_s > LATE_S + instants_s[0]
-    ):
+    if frames.late_start_s - instants_s[0] > LATE_S or float(frames.time_s[0]) - start_s > LATE_S + instants_s[0]:
         flags.append("late_video")
     if info.end_s is not None and info.end_s < end_s - SHORT_S:
         flags.append("short_video")

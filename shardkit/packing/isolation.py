@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
@@ -56,9 +57,7 @@ class _Worker:
     def _start(self) -> "subprocess.Popen[bytes]":
         if self._closed:
             raise WorkerError("packing was stopped")
-        process = self._process = start_module(
-            "shardkit.packing.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        process = self._process = start_module("shardkit.packing.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdin is not None
         try:
             if self._receive(process, START_TIMEOUT_S) != READY:
@@ -101,10 +100,8 @@ class _Worker:
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with suppress(BrokenPipeError):  # what was buffered for it is of no use
                     pipe.close()
-                except BrokenPipeError:
-                    pass  # what was buffered for it is of no use
         return ending(code)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -12,9 +13,9 @@ import pyarrow as pa
 
 from shardkit.clip import Reject
 from shardkit.errors import DataError, StorageError, UsageError
+from shardkit.format.digest import file_digest
 from shardkit.format.index import decode_batch, encode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, REJECTS_NAME, FileInfo, Manifest
-from shardkit.format.digest import file_digest
 from shardkit.packing.shard_files import PART_SUFFIX, ShardPart, read_part, reject_to_json
 from shardkit.packing.shard_plan import ShardPlan
 from shardkit.storage.files import TEMPORARY_SUFFIX, map_file, read_bytes, storage_errors, write_atomic
@@ -52,10 +53,8 @@ class PackOutput:
         # A run that stopped before it had a plan leaves nothing behind.
         if not (self._work / PLAN_NAME).exists():
             shutil.rmtree(self._work, ignore_errors=True)
-            try:
+            with suppress(OSError):  # it holds something
                 self.folder.rmdir()
-            except OSError:
-                pass  # it holds something
 
     def finished(self) -> bool:
         """Whether a complete data set is here."""
@@ -92,17 +91,11 @@ class PackOutput:
                 f"{self.folder}: holds a data set already; choose another folder, or replace it with --overwrite"
             )
         taken = next(
-            (
-                name
-                for shard in range(plan.shard_count)
-                if (self.folder / (name := plan.shard_name(shard))).exists()
-            ),
+            (name for shard in range(plan.shard_count) if (self.folder / (name := plan.shard_name(shard))).exists()),
             None,
         )
         if taken is not None:
-            raise UsageError(
-                f"{self.folder}: {taken} is there already; choose another folder or another --name"
-            )
+            raise UsageError(f"{self.folder}: {taken} is there already; choose another folder or another --name")
         content = {
             "digest": plan_digest,
             "shards": [plan.shard_name(shard) for shard in range(plan.shard_count)],
@@ -116,9 +109,7 @@ class PackOutput:
             begun = self._work / PLAN_NAME
             if self.finished():
                 try:
-                    manifest = Manifest.from_bytes(
-                        read_bytes(self.folder / MANIFEST_NAME), path=MANIFEST_NAME
-                    )
+                    manifest = Manifest.from_bytes(read_bytes(self.folder / MANIFEST_NAME), path=MANIFEST_NAME)
                 except DataError as exc:
                     raise UsageError(
                         f"{self.folder}: its manifest cannot be read, so --overwrite does not know which files are its "
@@ -166,10 +157,7 @@ class PackOutput:
 
     def write_rejects(self, rejects: Sequence[Reject]) -> None:
         """Writes `rejects.jsonl`, in the order of the annotation file."""
-        lines = [
-            json.dumps(reject_to_json(r), ensure_ascii=False) + "\n"
-            for r in sorted(rejects, key=lambda r: r.row)
-        ]
+        lines = [json.dumps(reject_to_json(r), ensure_ascii=False) + "\n" for r in sorted(rejects, key=lambda r: r.row)]
         write_atomic(self.folder / REJECTS_NAME, "".join(lines).encode())
 
     def write_index(self, batch: pa.RecordBatch) -> FileInfo:

@@ -78,9 +78,7 @@ class _Run:
         with PackOutput(job.out) as output:
             if job.resume and output.finished():
                 return self._check_finished(output)
-            digest = plan.digest(
-                job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])}
-            )
+            digest = plan.digest(job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])})
             output.begin(digest, plan, resume=job.resume, overwrite=job.overwrite)
             self._check_rejects(output)
             if not plan.candidates:
@@ -128,9 +126,7 @@ class _Run:
             else:
                 self._count(output, len(plan.shard(shard)), part.rejects)
         workers = self._job.workers or max(1, int(usable_cores()))
-        with IsolatedWorkers(
-            self._job.settings, workers=workers, clip_timeout_s=self._job.clip_timeout_s
-        ) as pool:
+        with IsolatedWorkers(self._job.settings, workers=workers, clip_timeout_s=self._job.clip_timeout_s) as pool:
             answers = pool.map(self._requests(plan, todo))
             for shard in todo:
                 rejects: list[Reject] = []
@@ -160,9 +156,7 @@ class _Run:
             self._fresh += 1
             if "reason" in answer:
                 clip = candidate.clip
-                reject = Reject(
-                    clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path
-                )
+                reject = Reject(clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path)
                 rejects.append(reject)
                 self._count(output, 1, [reject])
                 continue
@@ -291,6 +285,4 @@ def _split_counts(batch: pa.RecordBatch) -> dict[str, int]:
 
 
 def _counted(rejects: Sequence[Reject]) -> str:
-    return ", ".join(
-        f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common()
-    )
+    return ", ".join(f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common())

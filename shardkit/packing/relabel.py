@@ -58,9 +58,7 @@ def relabel_dataset(
     annotated = read_annotations(annotations, format=format, column=column)
     with PackOutput(folder) as output:
         if not output.finished():
-            raise UsageError(
-                f"{folder}: no data set to relabel; check the path, or finish packing with --resume"
-            )
+            raise UsageError(f"{folder}: no data set to relabel; check the path, or finish packing with --resume")
         manifest, batch = output.read()
         keys = batch.column("key").to_pylist()
         by_key = dict(zip(clip_keys(annotated.clips), annotated.clips, strict=True))
@@ -125,8 +123,7 @@ def _relabelled(
     batch: pa.RecordBatch, annotated: AnnotationSet, clips: Sequence[Clip | None], splits: Sequence[str]
 ) -> pa.RecordBatch:
     extra: dict[str, list[Any]] = {
-        name: [None if clip is None else clip.columns.get(name) for clip in clips]
-        for name in annotated.columns
+        name: [None if clip is None else clip.columns.get(name) for clip in clips] for name in annotated.columns
     }
     schema = index_schema(annotated.label_sets, {name: column_type(values) for name, values in extra.items()})
     new: dict[str, list[Any]] = {
@@ -140,8 +137,7 @@ def _relabelled(
         kind = schema.field(COLUMN_PREFIX + name).type
         new[COLUMN_PREFIX + name] = [column_value(value, kind) for value in values]
     columns = [
-        pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name)
-        for field in schema
+        pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name) for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

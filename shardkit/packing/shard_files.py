@@ -73,9 +73,7 @@ def write_shard(
                     offset += BLOCK_BYTES - (-len(data) // BLOCK_BYTES) * BLOCK_BYTES
                 writer.write({"__key__": record.key, **members})
                 assert writer.tarstream.offset == offset
-                placed.append(
-                    Placed(record, shard, places.get("video"), places.get("audio"), places["message"])
-                )
+                placed.append(Placed(record, shard, places.get("video"), places.get("audio"), places["message"]))
     info = ShardInfo(path.name, len(placed), sink.size_bytes, str(sink.hasher.hexdigest()))
     return info, placed
 

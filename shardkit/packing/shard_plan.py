@@ -81,15 +81,11 @@ def plan_shards(candidates: Sequence[Candidate], settings: PackSettings, *, name
 
 def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) -> int:
     """About what a packed clip takes: enough to aim at a shard size, and the same on every machine."""
-    spans_s = [
-        c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None
-    ]
+    spans_s = [c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None]
     duration_s = float(np.mean(spans_s)) if spans_s else TYPICAL_CLIP_S
     area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
     # libjpeg's files grow steeply towards quality 100.
     quality_factor = 50 / (140 - settings.quality)
     frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
-    return (
-        int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
-    )
+    return int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES

@@ -120,9 +120,7 @@ def _walk(root: str) -> _Index:
                     elif entry.is_file():
                         index.add(path, entry.name)
         except FileNotFoundError as exc:
-            raise StorageError(
-                f"{place}: no such media folder; give the folder that holds the media files"
-            ) from exc
+            raise StorageError(f"{place}: no such media folder; give the folder that holds the media files") from exc
         except NotADirectoryError as exc:
             raise StorageError(f"{place}: a file, expected the folder that holds the media files") from exc
         except OSError as exc:

@@ -30,16 +30,12 @@ def parse_split(text: str) -> dict[str, float]:
     if all(equals for _, equals, _ in named):
         names = tuple(name.strip() for name, _, _ in named)
     elif any(equals for _, equals, _ in named) or len(parts) not in _DEFAULT_NAMES:
-        raise UsageError(
-            f"split {text!r}: give one to three shares, or a name for every share, as in {_EXAMPLES}"
-        )
+        raise UsageError(f"split {text!r}: give one to three shares, or a name for every share, as in {_EXAMPLES}")
     else:
         names = _DEFAULT_NAMES[len(parts)]
         named = [("", "", part) for part in parts]
     if len(set(names)) != len(names) or not all(map(_NAME.fullmatch, names)):
-        raise UsageError(
-            f"split {text!r}: names are distinct words of letters, digits, - and _, as in {_EXAMPLES}"
-        )
+        raise UsageError(f"split {text!r}: names are distinct words of letters, digits, - and _, as in {_EXAMPLES}")
     try:
         numbers = [float(number) for _, _, number in named]
     except ValueError as exc:
@@ -118,8 +114,7 @@ def _divide(
     # At most one group's worth of the debt is paid here: a huge source in one class must not empty the
     # training split of the next class.
     missing = {
-        split: share * sum(sizes.values()) + min(max(owed[split], -largest), largest)
-        for split, share in shares.items()
+        split: share * sum(sizes.values()) + min(max(owed[split], -largest), largest) for split, share in shares.items()
     }
 
     def by_size(name: str) -> tuple[int, bytes, str]:
@@ -148,9 +143,7 @@ def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
         )
     # A clip without a value is known by its source only.
     return [
-        _tagged("id", clip.id)
-        if (value := clip.columns.get(group)) is None
-        else _tagged("column", str(value))
+        _tagged("id", clip.id) if (value := clip.columns.get(group)) is None else _tagged("column", str(value))
         for clip in clips
     ]
 
@@ -169,15 +162,10 @@ def _classes_for(stratify: str | None, label_sets: Sequence[LabelSet]) -> Callab
             depth = labels.depth - 1
             return lambda clip: _ids_at(clip, labels, depth)
     found = [
-        (labels, depth)
-        for labels in label_sets
-        for depth, level in enumerate(labels.levels)
-        if level.name == stratify
+        (labels, depth) for labels in label_sets for depth, level in enumerate(labels.levels) if level.name == stratify
     ]
     if len(found) != 1:
-        known = [
-            name for labels in label_sets for name in (labels.name, *(level.name for level in labels.levels))
-        ]
+        known = [name for labels in label_sets for name in (labels.name, *(level.name for level in labels.levels))]
         raise UsageError(
             f"stratify {stratify!r}: "
             f"{'several label sets have such a level' if found else 'no such label set or level'}; "
@@ -199,9 +187,7 @@ def _majority(counts: Counter[int]) -> int:
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:
-    if not all(0 < share <= 1 for share in shares.values()) or not math.isclose(
-        sum(shares.values()), 1, rel_tol=1e-6
-    ):
+    if not all(0 < share <= 1 for share in shares.values()) or not math.isclose(sum(shares.values()), 1, rel_tol=1e-6):
         given = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         raise UsageError(
             f"split shares {given}: expected shares above 0 that add up to 1 (or to 100), as in {_EXAMPLES}"

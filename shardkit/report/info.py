@@ -74,11 +74,7 @@ def _class_counts(label_set: LabelSet, index: ClipIndex) -> dict[str, dict[str, 
     """Level to class to number of clips."""
     counts = {}
     for depth, level in enumerate(label_set.levels):
-        ids = (
-            index.label_lists(label_set).values
-            if label_set.kind == "multi"
-            else index.labels(label_set)[:, depth]
-        )
+        ids = index.label_lists(label_set).values if label_set.kind == "multi" else index.labels(label_set)[:, depth]
         per_class = np.bincount(ids[ids >= 0], minlength=len(level.classes))
         counts[level.name] = dict(zip(level.classes, per_class.tolist(), strict=True))
     return counts

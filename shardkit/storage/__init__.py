@@ -1,0 +1,1 @@
+"""Files: read in ranges, mapped, written whole or not at all."""

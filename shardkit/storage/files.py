@@ -1,4 +1,4 @@
-"""Local files: read, mapped, and written so that a reader sees the old file, the new file or none, never half of one."""
+"""Local files: read, mapped, and written so that readers see the old file, the new file or none: never half of one."""
 
 import errno
 import os
