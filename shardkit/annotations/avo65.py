@@ -100,9 +100,7 @@ def read(rows: Rows, column: Mapping[str, str]) -> AnnotationSet:
             rejects.append(Reject(place + 1, as_found(cells["id"]) or "", error.reason, error.detail))
 
     names = _instrument_names(rows, drafts, cells_of.get("name")) if numbered["level_4"] else {}
-    levels = [
-        _level(depth, drafts, names=names, numbered=numbered, path=rows.path) for depth in range(len(LEVELS))
-    ]
+    levels = [_level(depth, drafts, names=names, numbered=numbered, path=rows.path) for depth in range(len(LEVELS))]
     instrument = coding(LABEL_SET, "hierarchy", levels, label_rows(drafts, LABEL_SET), path=rows.path)
     return annotation_set("avo65", rows, drafts, rejects, codings=[instrument], columns=others)
 
@@ -125,8 +123,7 @@ def _header(rows: Rows) -> dict[str, str]:
             header[field] = name
     if missing := sorted(_REQUIRED - header.keys()):
         raise UsageError(
-            f"{rows.path}: no column for {', '.join(missing)}; avo65 needs {NEEDS}; "
-            f"the file has {shown(rows.columns)}",
+            f"{rows.path}: no column for {', '.join(missing)}; avo65 needs {NEEDS}; the file has {shown(rows.columns)}",
         )
     return header
 
@@ -161,8 +158,7 @@ def _draft(
     if found["second"] and int(found["second"]) != int(start_s):
         raise RowError(
             Reason.BAD_ROW,
-            f"{text} was cut at {int(found['second'])} s and the row starts at {start_s:g} s; "
-            "correct one of the two",
+            f"{text} was cut at {int(found['second'])} s and the row starts at {start_s:g} s; correct one of the two",
         )
     if end_s is None:
         end_s = start_s + CLIP_LENGTH_S
@@ -183,9 +179,7 @@ def _draft(
     )
 
 
-def _instrument_names(
-    rows: Rows, drafts: Sequence[Draft], name_cells: Sequence[Any] | None
-) -> dict[str, str]:
+def _instrument_names(rows: Rows, drafts: Sequence[Draft], name_cells: Sequence[Any] | None) -> dict[str, str]:
     """Level-4 id to the name that the column `name` gives it."""
     names: dict[str, str] = {}
     first_row: dict[str, int] = {}
@@ -218,9 +212,7 @@ def _level(
     own_names = {0: ROOTS, len(LEVELS) - 1: INSTRUMENTS}.get(depth, ())
     where = f"{path}: {name}"
     if not numbered[name]:
-        return LevelCoding.of_classes(
-            name, own_names if texts <= set(own_names) else classes_of(texts, where=where)
-        )
+        return LevelCoding.of_classes(name, own_names if texts <= set(own_names) else classes_of(texts, where=where))
     ids = numbers_up_to(texts, where=where, at_least=LEVEL_SIZES[depth])
     classes = _class_names(depth, ids, names)
     return LevelCoding(Level(name, classes), {id: place for place, id in enumerate(ids)})

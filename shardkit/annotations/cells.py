@@ -33,13 +33,15 @@ def read_text(value: Any, *, column: str) -> str | None:
     Raises:
         RowError: The value is a list or an object.
     """
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, list | dict):
         raise RowError(Reason.BAD_ROW, f"{column} is {shortened(value)}, expected one value")
     if value is None or value != value:  # noqa: PLR0124 - NaN is how data frames say that nothing is there
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # data frames turn integer columns with gaps into floats
-    return str(value).strip() or None
+    return str(value)
 
 
 def read_seconds(value: Any, *, column: str) -> float | None:

@@ -40,9 +40,7 @@ def _inferred(texts: Sequence[str | None]) -> list[Scalar]:
     if all(_INTEGER.fullmatch(text) and int(text) in _INT64 for text in present):
         return [None if text is None else int(text) for text in texts]
     # A leading zero marks a code (`007`), not a number; `0.5` and `1e-3` are numbers.
-    if all(
-        _DECIMAL.fullmatch(text) and not _is_code(text) and math.isfinite(float(text)) for text in present
-    ):
+    if all(_DECIMAL.fullmatch(text) and not _is_code(text) and math.isfinite(float(text)) for text in present):
         return [None if text is None else float(text) for text in texts]
     return list(texts)
 

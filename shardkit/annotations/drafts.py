@@ -69,9 +69,7 @@ def annotation_set(
     turned_away = list(rejects)
     first_row: dict[tuple[object, ...], int] = {}
     for draft in drafts:
-        labels = {
-            coding.label_set.name: coding.ids(draft.labels[coding.label_set.name]) for coding in codings
-        }
+        labels = {coding.label_set.name: coding.ids(draft.labels[coding.label_set.name]) for coding in codings}
         events = tuple(
             Event(event.start_s, event.end_s, event_ids.get(event.class_name, UNKNOWN), event.modality)
             for event in draft.events

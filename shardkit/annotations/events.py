@@ -48,9 +48,7 @@ def read_events(value: Any, *, length_s: float | None) -> tuple[NamedEvent, ...]
 def _read_event(event: Any, number: int, length_s: float | None) -> NamedEvent:
     if not isinstance(event, Mapping):
         found = shortened(event)
-        raise RowError(
-            Reason.BAD_ROW, f"event {number} is {found}, expected an object with start_s, end_s, class"
-        )
+        raise RowError(Reason.BAD_ROW, f"event {number} is {found}, expected an object with start_s, end_s, class")
     # Sorted: the order of the fields, which is the file's whim, makes no difference in the message either.
     where = f"event {number} ({shortened(dict(sorted(event.items())))})"
     start_s = read_seconds(event.get("start_s"), column=f"{where}: start_s")

@@ -103,35 +103,37 @@ def coding(
     parents: tuple[tuple[int, ...], ...] = ()
     if kind == "hierarchy":
         paths = {row: _level_ids(texts, levels) for row, texts in rows.items()}
-        try:
-            parents = parents_of(paths.values(), [len(level.level.classes) for level in levels])
-        except DataError as exc:
-            raise DataError(f"{path}: {_two_parents(paths, levels)}: {exc}") from exc
+        _check_one_parent(paths, levels, path=path)
+        parents = parents_of(paths.values(), [len(level.level.classes) for level in levels])
     label_set = LabelSet(name, kind, tuple(level.level for level in levels), parents)
     return LabelCoding(label_set, tuple(levels))
 
 
 def _level_ids(texts: LabelText, levels: Sequence[LevelCoding]) -> tuple[int, ...]:
     return tuple(
-        UNKNOWN if text is None else level.ids.get(text, UNKNOWN)
-        for text, level in zip(texts, levels, strict=True)
+        UNKNOWN if text is None else level.ids.get(text, UNKNOWN) for text, level in zip(texts, levels, strict=True)
     )
 
 
-def _two_parents(paths: Mapping[int, tuple[int, ...]], levels: Sequence[LevelCoding]) -> str:
-    """Where the rows disagree about a parent, in the file's own names."""
+def _check_one_parent(
+    paths: Mapping[int, tuple[int, ...]],
+    levels: Sequence[LevelCoding],
+    *,
+    path: str,
+) -> None:
+    """Passes rows that agree about the parent of every class; else says which do not, in the file's own names."""
     first_row: dict[tuple[int, int], int] = {}
-    for row, path in paths.items():
-        for depth in range(1, len(path)):
-            upper, lower = path[depth - 1], path[depth]
+    for row, ids in paths.items():
+        for depth in range(1, len(ids)):
+            upper, lower = ids[depth - 1], ids[depth]
             if UNKNOWN in (upper, lower):
                 continue
             earlier = first_row.setdefault((depth, lower), row)
             if paths[earlier][depth - 1] != upper:
                 above, level = levels[depth - 1].level, levels[depth].level
-                return (
-                    f"{level.name} {level.classes[lower]!r} stands below {above.name} "
+                raise DataError(
+                    f"{path}: {level.name} {level.classes[lower]!r} stands below {above.name} "
                     f"{above.classes[paths[earlier][depth - 1]]!r} in row {earlier} and below "
-                    f"{above.classes[upper]!r} in row {row}"
+                    f"{above.classes[upper]!r} in row {row}; a class has one parent: correct one of the rows, or "
+                    "give the two classes names of their own",
                 )
-    return "the levels"

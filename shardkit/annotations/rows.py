@@ -62,9 +62,7 @@ def read_rows(path: str | Path) -> Rows:
         raise DataError(f"{path}: the annotation file is empty; expected a header and one row a clip")
     rows = reader(str(path), content)
     if not rows.row_count:
-        raise DataError(
-            f"{path}: found a header ({shown(rows.columns)}) and no rows; expected one row a clip"
-        )
+        raise DataError(f"{path}: found a header ({shown(rows.columns)}) and no rows; expected one row a clip")
     return rows
 
 

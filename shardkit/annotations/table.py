@@ -108,8 +108,7 @@ def _fields(rows: Rows, column: Mapping[str, str]) -> dict[str, list[Any]]:
             )
         if theirs not in rows.columns:
             raise UsageError(
-                f"--column {ours}={theirs}: {rows.path} has no column {theirs!r}; it has "
-                f"{shown(rows.columns)}",
+                f"--column {ours}={theirs}: {rows.path} has no column {theirs!r}; it has {shown(rows.columns)}",
             )
     fields = {name: values for name, values in rows.columns.items() if _is_field(name)}
     fields |= {ours: rows.columns[theirs] for ours, theirs in column.items()}
@@ -166,9 +165,7 @@ def _label_texts(cells: Mapping[str, Any], level_names: Sequence[str]) -> dict[s
     if "labels" in cells:
         value = cells["labels"]
         parts = value.split("|") if isinstance(value, str) else value if isinstance(value, list) else [value]
-        texts["labels"] = tuple(
-            text for part in parts if (text := read_text(part, column="labels")) is not None
-        )
+        texts["labels"] = tuple(text for part in parts if (text := read_text(part, column="labels")) is not None)
     if level_names:
         texts["level"] = tuple(read_text(cells[name], column=name) for name in level_names)
     return texts

@@ -62,8 +62,8 @@ def decode(sample: Mapping[str, Any]) -> Sample:
     Example:
         >>> pipeline = webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
     """
+    from shardkit.media.demux import demux_packets  # noqa: PLC0415
     from shardkit.media.jpeg import decode_jpeg_into  # noqa: PLC0415 - `import shardkit` imports no decoder
-    from shardkit.media.mux import demux_packets  # noqa: PLC0415
 
     key = str(sample.get("__key__", "?"))
     if "msg" not in sample:

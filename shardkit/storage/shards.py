@@ -69,7 +69,7 @@ class ShardReader:
     def _fill(self, handle: int, shard: int, offset: int, out: npt.NDArray[np.uint8]) -> None:
         done = 0
         while done < len(out):
-            count = os.preadv(handle, [out[done:]], offset + done)
+            count = os.preadv(handle, [out[done:].data], offset + done)
             if count == 0:
                 raise CorruptShardError(
                     f"{self.name(shard)}: ends at byte {offset + done:,}, the index says that a clip reaches to byte "

@@ -168,9 +168,7 @@ def test_empty_level_is_unknown(tmp_path):
 def test_class_below_two_parents_names_class_and_rows(tmp_path):
     """A hierarchy that contradicts itself is a DataError naming the file, the class and both rows."""
     rows = "aaaaaaaaaaa_000030.mp4,30,Accordion,3,5,8,0\nbbbbbbbbbbb_000030.mp4,30,Accordion,2,5,8,0\n"
-    with pytest.raises(
-        DataError, match=r"a\.csv: level_2 '5' stands below level_1 'Aerophones' in row 1 .* row 2"
-    ):
+    with pytest.raises(DataError, match=r"a\.csv: level_2 '5' stands below level_1 'Aerophones' in row 1 .* row 2"):
         read_annotations(write(tmp_path / "a.csv", HEADER + rows))
 
 
@@ -184,9 +182,7 @@ def test_class_with_two_names_names_both(tmp_path):
 def test_missing_columns_and_renames_are_usage_errors(tmp_path):
     """Asked to read another file as avo65, the error says which columns are missing and what the file has."""
     path = write(tmp_path / "a.csv", "ytid,start_time,level_1\naaaaaaaaaaa,1,2\n")
-    with pytest.raises(
-        UsageError, match=r"no column for level_2, level_3, level_4.*has 'ytid', 'start_time'"
-    ):
+    with pytest.raises(UsageError, match=r"no column for level_2, level_3, level_4.*has 'ytid', 'start_time'"):
         read_annotations(path, format="avo65")
     with pytest.raises(UsageError, match="--format table"):
         read_annotations(path, format="avo65", column={"id": "ytid"})

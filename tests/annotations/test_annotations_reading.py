@@ -39,9 +39,7 @@ def test_renamed_columns_make_a_table(tmp_path):
 def test_unrecognised_header_says_what_was_found_and_needed(tmp_path):
     """The error lists the columns found and what every format needs."""
     path = write(tmp_path, "filename,onset,offset\na,1,2\n")
-    with pytest.raises(
-        UsageError, match=r"'filename', 'onset', 'offset'.*avo65 needs.*table needs.*--column"
-    ):
+    with pytest.raises(UsageError, match=r"'filename', 'onset', 'offset'.*avo65 needs.*table needs.*--column"):
         read_annotations(path)
 
 

@@ -15,9 +15,7 @@ WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"], exclude_characters="|"),
     max_size=6,
 ).map(lambda text: "w" + text)
-NOTES = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8).map(
-    lambda text: "n" + text
-)
+NOTES = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8).map(lambda text: "n" + text)
 SECONDS = st.integers(0, 10**8).map(lambda ms: ms / 1000)
 
 

@@ -91,7 +91,7 @@ def test_named_file_wins_over_cut_file_and_cut_file_over_whole_source(tmp_path):
 
 
 def test_extension_is_preferred_in_the_stated_order(tmp_path):
-    """Of several files with a clip's stem the first extension of EXTENSIONS wins, files with sound only last."""
+    """Of several files with a clip's stem the first extension of EXTENSIONS wins."""
     fill(tmp_path, *(f"a.{extension}" for extension in EXTENSIONS))
     for extension in EXTENSIONS:
         assert found(tmp_path, id="a").path == f"a.{extension}"
@@ -155,8 +155,7 @@ def shared_root(tmp_path_factory):
 def test_every_clip_is_located_or_rejected_in_order(shared_root, ids):
     """Located and rejected clips together are the clips given, each list in their order."""
     clips = [
-        Clip(row=row, id=id, media=id if "/" in id else None, start_s=30.0, end_s=40.0)
-        for row, id in enumerate(ids)
+        Clip(row=row, id=id, media=id if "/" in id else None, start_s=30.0, end_s=40.0) for row, id in enumerate(ids)
     ]
     located, rejects = find_sources(clips, shared_root)
     lost = [row for row, id in enumerate(ids) if id in ("missing", "../b")]

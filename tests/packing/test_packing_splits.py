@@ -43,18 +43,9 @@ def test_split_is_parsed(text, shares):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "80/10/20",
-        "80/10/5/5",
-        "a/b",
-        "80/-10/30",
-        "100/0",
-        "train=80,20",
-        "a=50,a=50",
-        "=50,b=50",
-        "a b=100",
-    ]
-    + ["nan/50", "inf", "1e400", "train=80,val=20,", "80//20"],
+        *("", "80/10/20", "80/10/5/5", "a/b", "80/-10/30", "100/0", "train=80,20", "a=50,a=50", "=50,b=50"),
+        *("a b=100", "nan/50", "inf", "1e400", "train=80,val=20,", "80//20"),
+    ],
 )
 def test_bad_split_is_a_usage_error_with_examples(text):
     """Anything else is a UsageError that shows how it is written."""
@@ -156,13 +147,9 @@ def test_stratum_may_be_a_level_or_a_label_set():
     """A level's name means that level; the name of a hierarchy means its leaves."""
     clips = [Clip(row=n, id=f"s{n}", labels={"tree": ((0, 0), (0, 1), (1, 2))[n % 3]}) for n in range(60)]
     for stratify, classes in (("top", 2), ("leaf", 3), ("tree", 3)):
-        splits = assign_splits(
-            clips, shares={"a": 0.5, "b": 0.5}, stratify=stratify, label_sets=[LABEL, TREE]
-        )
+        splits = assign_splits(clips, shares={"a": 0.5, "b": 0.5}, stratify=stratify, label_sets=[LABEL, TREE])
         depth = 0 if stratify == "top" else 1
-        counts = Counter(
-            (entry.labels["tree"][depth], split) for entry, split in zip(clips, splits, strict=True)
-        )
+        counts = Counter((entry.labels["tree"][depth], split) for entry, split in zip(clips, splits, strict=True))
         assert len(counts) == 2 * classes
         assert all(abs(counts[c, "a"] - counts[c, "b"]) <= 2 for c in range(classes))
 
