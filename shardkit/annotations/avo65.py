@@ -130,7 +130,8 @@ def _header(rows: Rows) -> dict[str, str]:
 
 def _is_numbered(values: Sequence[Any]) -> bool:
     """Whether a level holds ids; a few cells that are none are the fault of their rows."""
-    present = [str(value).strip() for value in values if value is not None]
+    scalars = [value for value in values if not isinstance(value, list | dict)]
+    present = [text for value in scalars if (text := read_text(value, column="level")) is not None]
     return 2 * sum(map(is_id, present)) > len(present)
 
 

@@ -76,10 +76,8 @@ def read_id(value: Any, *, column: str) -> str | None:
     if text is not None and _MANGLED.fullmatch(text):
         raise RowError(
             Reason.BAD_ID,
-            f"{column} is {text!r}, what a spreadsheet makes of an id that it takes for a formula or a "
-            "number; "
-            "the id is lost in this file: look it up at the source of this row, and import the column as "
-            "text",
+            f"{column} is {text!r}, what a spreadsheet makes of an id that it takes for a formula or a number; the id "
+            "is lost in this file: look it up at the source of this row, and import the column as text",
         )
     return text
 

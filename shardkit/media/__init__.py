@@ -1,7 +1,10 @@
 """Media in and out: FFmpeg (PyAV) for sources, libjpeg-turbo for packets, decord for packed videos.
 
     probe.py         what is really in a file: streams, extents of their packets       PyAV
+    source.py        an open file: the streams FFmpeg would choose, one time axis      PyAV
     frames.py        the frames shown at given instants, as RGB                        PyAV
+    frame_clock.py   when a decoded frame is shown                                     PyAV
+    geometry.py      pixel aspect, display matrix, scaling, cropping
     audio.py         the sound of a span, as PCM                                       PyAV
     mux.py           JPEG packets → MP4                                                PyAV
     jpeg.py          RGB ↔ JPEG packets                                                simplejpeg

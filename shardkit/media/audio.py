@@ -7,7 +7,6 @@ and resampling the whole source gives.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil, gcd
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from shardkit.media.source import (
     packet_duration_s,
     packet_time_s,
     require_audio,
+    seek_before,
 )
 
 LAYOUTS = {1: "mono", 2: "stereo"}
@@ -118,29 +118,24 @@ def read_audio(
             zero_s = container_start_s(container)
             source_hz = stream.codec_context.sample_rate
             span = _Span.of(start_s, end_s, source_hz=source_hz, rate_hz=rate_hz or source_hz)
-            if lead_s is not None and not _seek(container, stream, span, zero_s, lead_s):
+            seek_s = _seek_target_s(stream, span, lead_s)
+            if seek_s is not None and not seek_before(container, stream, seek_s + zero_s):
                 continue
             reading = _Reading(Path(path).name, span, LAYOUTS[channels])
-            if reading.run(container, stream, zero_s, from_start=lead_s is None):
+            if reading.run(container, stream, zero_s, from_start=seek_s is None):
                 return reading.result()
     raise AssertionError("decoding from the beginning settles the span or raises")
 
 
-def _seek(
-    container: InputContainer, stream: AudioStream, span: "_Span", zero_s: float, lead_s: float
-) -> bool:
-    """Seeks to `lead_s` before the span; False where that is not possible or not worth it."""
-    if stream.time_base is None:
-        return False
+def _seek_target_s(stream: AudioStream, span: "_Span", lead_s: float | None) -> float | None:
+    """Source time to seek to; None where decoding from the beginning is better."""
+    if lead_s is None or stream.time_base is None:
+        return None
     is_coarse = stream.time_base * span.source_hz > 1
-    source_s = span.history_first / span.source_hz - lead_s
-    if span.start_s < (COARSE_SEEK_FROM_S if is_coarse else SEEK_FROM_S) or source_s <= 0:
-        return False
-    try:
-        container.seek(int(Fraction(source_s + zero_s) / stream.time_base), backward=True, stream=stream)
-    except av.FFmpegError:
-        return False
-    return True
+    target_s = span.history_first / span.source_hz - lead_s
+    if target_s <= 0 or span.start_s < (COARSE_SEEK_FROM_S if is_coarse else SEEK_FROM_S):
+        return None
+    return target_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +218,7 @@ class _Reading:
                     break
             self._resampled.finish()
         except (av.FFmpegError, ValueError) as exc:
-            raise MediaDecodeError(
-                f"{self._name}: the audio cannot be resampled: {exc}; leave the clip out"
-            ) from exc
+            raise MediaDecodeError(f"{self._name}: the audio cannot be resampled: {exc}; leave the clip out") from exc
         return from_start or self._begins is not None
 
     def result(self) -> Audio:
@@ -279,9 +272,7 @@ class _Reading:
         self._expected_s += max(0.0, min(end_s, self._span.end_s) - max(first_s, self._span.start_s))
         self._claimed_to_s = max(self._claimed_to_s, end_s)
 
-    def _place(
-        self, frame: AudioFrame, running: int | None, zero_s: float, *, from_start: bool
-    ) -> int | None:
+    def _place(self, frame: AudioFrame, running: int | None, zero_s: float, *, from_start: bool) -> int | None:
         """Place of a frame's first sample; None where a seek left it open."""
         if frame.sample_rate != self._span.source_hz:
             raise ValueError(f"the rate changes from {self._span.source_hz} to {frame.sample_rate} Hz")

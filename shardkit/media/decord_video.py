@@ -37,13 +37,9 @@ def decode_video(data: bytes | memoryview, indices: Sequence[int], *, out: npt.N
         reader = decord.VideoReader(io.BytesIO(data), ctx=decord.cpu(0), num_threads=1)
         count = len(reader)
     except (decord.DECORDError, RuntimeError) as exc:
-        raise MediaDecodeError(
-            f"video of {len(data):,} bytes cannot be opened by decord: {_first_line(exc)}"
-        ) from exc
+        raise MediaDecodeError(f"video of {len(data):,} bytes cannot be opened by decord: {_first_line(exc)}") from exc
     if min(indices) < 0 or max(indices) >= count:
-        raise MediaDecodeError(
-            f"frames {min(indices)} to {max(indices)} were asked for, the video has {count}"
-        )
+        raise MediaDecodeError(f"frames {min(indices)} to {max(indices)} were asked for, the video has {count}")
     try:
         frames = reader.get_batch(list(indices)).asnumpy()
     except (decord.DECORDError, RuntimeError) as exc:

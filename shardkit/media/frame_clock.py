@@ -26,11 +26,7 @@ class FrameClock:
         """Source time of the next frame."""
         ticks = self._best_effort(frame.pts, frame.dts)
         if ticks is None:
-            time_s = (
-                0.0
-                if self._last_s is None
-                else self._last_s + (frame.duration * self._tick_s or self._frame_s)
-            )
+            time_s = 0.0 if self._last_s is None else self._last_s + (frame.duration * self._tick_s or self._frame_s)
         else:
             time_s = ticks * self._tick_s - self._zero_s
         if self._last_s is not None:

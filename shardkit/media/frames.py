@@ -34,6 +34,7 @@ from shardkit.media.source import (
     open_source,
     packet_time_s,
     require_video,
+    seek_before,
 )
 
 TOLERANCE_S = 1e-5
@@ -105,7 +106,7 @@ def read_frames(
             stream = require_video(container, path)
             decode_on_one_thread(stream)
             zero_s = container_start_s(container)
-            if lead_s is not None and not _seek(container, stream, float(instants[0]) - lead_s + zero_s):
+            if lead_s is not None and not seek_before(container, stream, float(instants[0]) - lead_s + zero_s):
                 continue
             canvas = _Canvas(stream.sample_aspect_ratio, len(instants), size, fit)
             reading = _Reading(Path(path).name, instants, canvas)
@@ -117,22 +118,10 @@ def read_frames(
 def _check_instants(instants_s: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     instants = np.asarray(instants_s, dtype=np.float64)
     if instants.ndim != 1 or len(instants) == 0:
-        raise UsageError(
-            f"instants_s has shape {instants.shape}; one instant or more in one dimension are needed"
-        )
+        raise UsageError(f"instants_s has shape {instants.shape}; one instant or more in one dimension are needed")
     if not np.isfinite(instants).all() or (np.diff(instants) < 0).any():
         raise UsageError("instants_s is not finite and ascending")
     return instants
-
-
-def _seek(container: InputContainer, stream: VideoStream, container_s: float) -> bool:
-    if stream.time_base is None:
-        return False
-    try:
-        container.seek(int(Fraction(container_s) / stream.time_base), backward=True, stream=stream)
-    except av.FFmpegError:
-        return False
-    return True
 
 
 class _Canvas:

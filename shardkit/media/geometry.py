@@ -52,9 +52,7 @@ class FramePlan:
     def finish(self, scaled: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The upright, cropped view [height, width, 3] of a scaled picture [H, W, 3]."""
         upright = orient(scaled, self.orientation)
-        return upright[
-            self.crop_top : self.crop_top + self.height, self.crop_left : self.crop_left + self.width
-        ]
+        return upright[self.crop_top : self.crop_top + self.height, self.crop_left : self.crop_left + self.width]
 
 
 def orientation_from_matrix(matrix: Sequence[int] | npt.NDArray[np.int32]) -> Orientation:

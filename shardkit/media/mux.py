@@ -58,9 +58,7 @@ def mux_mjpeg(
     try:
         _write(buffer, packets, ticks, width, height)
     except av.FFmpegError as exc:
-        raise MuxError(
-            f"{len(packets)} JPEG packets of {width}x{height} cannot be muxed: {exc.strerror}"
-        ) from exc
+        raise MuxError(f"{len(packets)} JPEG packets of {width}x{height} cannot be muxed: {exc.strerror}") from exc
     data = buffer.getvalue()
     lengths = np.array([len(packet) for packet in packets], np.int64)
     # One stream: its packets stand side by side, in order.
@@ -68,20 +66,14 @@ def mux_mjpeg(
     view = memoryview(data)
     for place, (packet, offset) in enumerate(zip(packets, offsets.tolist(), strict=True)):
         if view[offset : offset + len(packet)] != packet:
-            raise MuxError(
-                f"packet {place} does not stand at byte {offset:,} of the muxed video as it was given"
-            )
+            raise MuxError(f"packet {place} does not stand at byte {offset:,} of the muxed video as it was given")
     return MuxedVideo(data=data, packet_offset=offsets, packet_bytes=lengths)
 
 
-def _ticks(
-    packets: Sequence[bytes], times_s: Sequence[float] | npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def _ticks(packets: Sequence[bytes], times_s: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     times = np.asarray(times_s, dtype=np.float64)
     if len(packets) == 0 or times.shape != (len(packets),):
-        raise UsageError(
-            f"{len(packets)} packets and times of shape {list(times.shape)}: one time a packet is needed"
-        )
+        raise UsageError(f"{len(packets)} packets and times of shape {list(times.shape)}: one time a packet is needed")
     if not np.isfinite(times).all() or times[0] != 0:
         raise UsageError(f"container timestamps start at 0 and are finite; the first is {times[0]}")
     ticks = np.rint(times * TICKS_PER_SECOND).astype(np.int64)

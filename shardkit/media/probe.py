@@ -29,6 +29,7 @@ from shardkit.media.source import (
     open_source,
     packet_duration_s,
     packet_time_s,
+    seek_before,
 )
 
 SEEK_FROM_S = 30.0
@@ -144,7 +145,7 @@ def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None =
 
         skipped = False
         if streams and start_s is not None and start_s > SEEK_FROM_S:
-            skipped = _seek(container, streams[0], start_s - INTERLEAVE_S + zero_s)
+            skipped = seek_before(container, streams[0], start_s - INTERLEAVE_S + zero_s)
         extents, complete = _read_extents(container, streams, zero_s, end_s, notes)
         if skipped and any(x.first_s is None or x.first_s > (start_s or 0.0) for x in extents.values()):
             # The seek landed behind the span's start, or behind a stream's end: only the whole file can tell.
@@ -159,16 +160,6 @@ def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None =
             whole=complete and not skipped,
             notes=tuple(notes),
         )
-
-
-def _seek(container: InputContainer, stream: VideoStream | AudioStream, container_s: float) -> bool:
-    if stream.time_base is None:
-        return False
-    try:
-        container.seek(int(Fraction(container_s) / stream.time_base), backward=True, stream=stream)
-    except av.FFmpegError:
-        return False
-    return True
 
 
 def _read_extents(

@@ -5,6 +5,7 @@ Source time is what annotations count in: seconds from the container's start. A 
 """
 
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def decode_on_one_thread(stream: VideoStream | AudioStream) -> None:
     # cores.
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
+
+
+def seek_before(container: InputContainer, stream: VideoStream | AudioStream, container_s: float) -> bool:
+    """Seeks to the keyframe before a container time; False where the container cannot. It may land elsewhere."""
+    if stream.time_base is None:
+        return False
+    try:
+        container.seek(int(Fraction(container_s) / stream.time_base), backward=True, stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def packet_time_s(packet: "Packet[Any]", start_s: float) -> float | None:

@@ -57,8 +57,7 @@ def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Lo
         if media is not None and (media.startswith("/") or media.split("/", 1)[0] == ".."):
             detail = (
                 f"the media file {clip.media!r} lies outside the media folder; name it relative to that "
-                "folder, or give "
-                "the folder that holds it"
+                "folder, or give the folder that holds it"
             )
             rejects.append(Reject(clip.row, clip.id, Reason.BAD_ROW, detail, clip.media))
             continue
@@ -145,6 +144,5 @@ def _looked_for(clip: Clip, cut_names: Sequence[str], root: str) -> str:
     names = [*([clip.media] if clip.media else []), *(f"{stem}.*" for stem in [*cut_names, clip.id])]
     return (
         f"none of {', '.join(names)} is below {root} (extensions {' '.join(EXTENSIONS)}); put the file "
-        "there, or give the "
-        "folder that holds it"
+        "there, or give the folder that holds it"
     )

@@ -68,8 +68,7 @@ def assign_splits(
         shares: Split to its share of the clips; empty: every clip keeps the split that it has.
         group: What must not straddle splits: `id` (the source), `media`, or one of the other columns.
         stratify: A label set or a level: the shares hold within each of its classes too. A group counts as
-        what most
-            of its clips are.
+            what most of its clips are.
         label_sets: What `stratify` may name.
         seed: Another seed gives another assignment.
 
@@ -137,9 +136,8 @@ def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     known = {name for clip in clips for name in clip.columns}
     if group not in known:
         raise UsageError(
-            f"split group {group!r}: clips are grouped by id, media or a column of the annotation file; it "
-            "has "
-            f"{', '.join(sorted(known)) or 'no other columns'}",
+            f"split group {group!r}: clips are grouped by id, media or a column of the annotation file; "
+            f"it has {', '.join(sorted(known)) or 'no other columns'}",
         )
     # A clip without a value is known by its source only.
     return [

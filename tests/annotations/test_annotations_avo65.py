@@ -1,8 +1,11 @@
 import csv
+import math
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from shardkit.annotations import read_annotations
 from shardkit.clip import Reason
@@ -186,3 +189,13 @@ def test_missing_columns_and_renames_are_usage_errors(tmp_path):
         read_annotations(path, format="avo65")
     with pytest.raises(UsageError, match="--format table"):
         read_annotations(path, format="avo65", column={"id": "ytid"})
+
+
+def test_released_columns_as_parquet_with_gaps_are_numbers_too(tmp_path):
+    """A data frame writes an id column with gaps as floats; they are still ids."""
+    path = tmp_path / "a.parquet"
+    columns = {name: [3.0, math.nan] for name in ("level_1", "lebel_2", "level_3", "level_4")}
+    ids = ["aaaaaaaaaaa_000030.mp4", "bbbbbbbbbbb_000030.mp4"]
+    parquet.write_table(pa.table({"ytid": ids, "start_time": [30, 30], **columns}), path)
+    found = read_annotations(path)
+    assert [clip.labels["instrument"] for clip in found.clips] == [(3, 3, 3, 3), (UNKNOWN,) * 4]
