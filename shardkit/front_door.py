@@ -32,7 +32,7 @@ def pack(
     segment_s: float = 1.0,
     size: int = 256,
     fit: Literal["short", "square"] = "short",
-    quality: int = 95,
+    quality: int = 90,
     chroma: Literal["420", "444"] = "420",
     audio_rate: int | Literal["native"] = 16000,
     audio_channels: int = 1,

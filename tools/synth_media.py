@@ -108,9 +108,7 @@ class Variety:
                 raise UsageError(f"size {width}x{height}: give even sides of at least 96 pixels")
         for rate_hz in self.frame_rates_hz:
             if rate_hz <= 0 or not 1 <= round(self.duration_s * rate_hz) <= MAX_FRAMES:
-                raise UsageError(
-                    f"{self.duration_s} s at {rate_hz} frames a second: give 1 to {MAX_FRAMES} frames"
-                )
+                raise UsageError(f"{self.duration_s} s at {rate_hz} frames a second: give 1 to {MAX_FRAMES} frames")
 
     def format_of(self, number: int, *, seed: int) -> "MediaFormat":
         """The format of clip `number`: it depends on nothing else but the seed."""
@@ -375,9 +373,7 @@ def _write_one(out_dir: Path, row: Row, *, variety: Variety, seed: int) -> None:
 # --- rows ------------------------------------------------------------------------------------------------
 
 
-def invented_rows(
-    clips: int, *, classes: Sequence[Leaf] = LEAVES, seed: int = 0, faults: bool = False
-) -> list[Row]:
+def invented_rows(clips: int, *, classes: Sequence[Leaf] = LEAVES, seed: int = 0, faults: bool = False) -> list[Row]:
     """`clips` good rows over `classes` in turn; with `faults` one more for every `Fault`, in between."""
     if clips < 1 or not classes:
         raise UsageError(f"{clips} clips over {len(classes)} classes: give at least one of each")

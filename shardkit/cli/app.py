@@ -103,7 +103,7 @@ def pack(
     segment: Annotated[float, typer.Option(help="Seconds of a segment.")] = 1.0,
     size: Annotated[int, typer.Option(help="Short side of the stored frames, in pixels.")] = 256,
     fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = Fit.SHORT,
-    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 95,
+    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 90,
     chroma: Annotated[Chroma, typer.Option(help="JPEG colour at half (420) or full (444) resolution.")] = Chroma.HALF,
     audio_rate: Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")] = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,

@@ -6,6 +6,7 @@
     frame_clock.py   when a decoded frame is shown                                     PyAV
     geometry.py      pixel aspect, display matrix, scaling, cropping
     audio.py         the sound of a span, as PCM                                       PyAV
+    demux.py         the coded frames of a video in memory                             PyAV
     mux.py           JPEG packets → MP4                                                PyAV
     jpeg.py          RGB ↔ JPEG packets                                                simplejpeg
     decord_video.py  MP4 → RGB                                                         decord

@@ -48,7 +48,8 @@ that is shown after the instant; what no lead settles is decoded from the beginn
 
 # libswscale's bilinear filter widens when it shrinks a picture, which is what torchvision calls antialiasing.
 # The colours are those of PyAV's own `to_ndarray`.
-INTERPOLATION = Interpolation.BILINEAR | Interpolation.BITEXACT
+SWS_BITEXACT = 0x80000  # libswscale's; PyAV names it from 18 on
+INTERPOLATION = int(Interpolation.BILINEAR) | SWS_BITEXACT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,8 +22,8 @@ class PackSettings:
     size: int = 256
     """Short side of the stored frames, in pixels."""
     fit: Literal["short", "square"] = "short"
-    quality: int = 95
-    """libjpeg's quality."""
+    quality: int = 90
+    """libjpeg's quality; 90 gives a median clip 42 to 43 dB, see benchmarks/README.md."""
     chroma: Literal["420", "444"] = "420"
     audio_rate_hz: int | None = 16000
     """None keeps each source's own."""

@@ -20,7 +20,7 @@ TYPICAL_CLIP_S = 10.0
 """Length assumed of clips whose annotation names no end."""
 TYPICAL_ASPECT = 1.5
 """Between 4:3 and 16:9."""
-BYTES_PER_PIXEL = {"420": 0.25, "444": 0.35}
+BYTES_PER_PIXEL = {"420": 0.19, "444": 0.24}
 """Of JPEG at quality 90 on real clips; see benchmarks/README.md."""
 MEMBER_OVERHEAD_BYTES = 6000
 """Tar headers, the MP4's tables and the msgpack member of a clip."""
@@ -84,8 +84,8 @@ def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) ->
     spans_s = [c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None]
     duration_s = float(np.mean(spans_s)) if spans_s else TYPICAL_CLIP_S
     area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
-    # libjpeg's files grow steeply towards quality 100.
-    quality_factor = 50 / (140 - settings.quality)
+    # libjpeg's files grow by 7 % a step towards quality 100, and shrink by half as much below 90.
+    quality_factor = (1.07 if settings.quality > 90 else 1.03) ** (settings.quality - 90)
     frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
     return int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES

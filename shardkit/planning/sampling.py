@@ -53,9 +53,7 @@ class FrameSampling:
         if self.mode != "fps" and type(self.value) is not int:
             raise UsageError(f"frame sampling: {self.mode} {self.value!r} is not a whole number of frames")
         if self.mode == "segment" and not _is_positive(self.segment_s):
-            raise UsageError(
-                f"frame sampling: segment_s {self.segment_s!r} is not a positive number of seconds"
-            )
+            raise UsageError(f"frame sampling: segment_s {self.segment_s!r} is not a positive number of seconds")
         if self.mode != "segment" and self.segment_s is not None:
             raise UsageError(
                 f"frame sampling: segment_s {self.segment_s!r} goes with frames a segment, not {self.mode}"
@@ -120,9 +118,7 @@ class FrameSampling:
             UsageError: `data` is not a frame sampling.
         """
         if set(data) != {"mode", "value", "segment_s"}:
-            raise UsageError(
-                f"frame sampling: keys {sorted(map(str, data))}, expected mode, value and segment_s"
-            )
+            raise UsageError(f"frame sampling: keys {sorted(map(str, data))}, expected mode, value and segment_s")
         return cls(data["mode"], data["value"], data["segment_s"])
 
 

@@ -69,9 +69,7 @@ class LoaderState:
             UsageError: `data` is not a state of this version: wrong keys, wrong types, negative numbers.
         """
         if not isinstance(data, Mapping):
-            raise UsageError(
-                f"loader state: got a {type(data).__name__}, expected the dict that state_dict() returned"
-            )
+            raise UsageError(f"loader state: got a {type(data).__name__}, expected the dict that state_dict() returned")
         # The version comes first: another version may well have other keys.
         if data.get("version", STATE_VERSION) == STATE_VERSION and set(data) != _KEYS:
             missing = ", ".join(sorted(_KEYS - set(data))) or "none"

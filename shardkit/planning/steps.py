@@ -76,9 +76,7 @@ def after_step(n: int, *, delivered: int, global_batch: int) -> int:
 def _left(n: int, delivered: int) -> int:
     """Clips not delivered yet."""
     if not 0 <= delivered <= n:
-        raise UsageError(
-            f"{delivered} of {n} clips are delivered: the state belongs to another data set or selection"
-        )
+        raise UsageError(f"{delivered} of {n} clips are delivered: the state belongs to another data set or selection")
     return n - delivered
 
 

@@ -71,9 +71,7 @@ def make_video(
     return path
 
 
-def make_pcm(
-    path: Path, samples: np.ndarray, rate_hz: int, *, start_s: float = 0.0, kind: str = "s16"
-) -> Path:
+def make_pcm(path: Path, samples: np.ndarray, rate_hz: int, *, start_s: float = 0.0, kind: str = "s16") -> Path:
     """Writes PCM [C, S] (mono or stereo) that starts at `start_s`."""
     codec = {"s16": "pcm_s16le", "u8": "pcm_u8"}[kind]
     layout = "mono" if len(samples) == 1 else "stereo"

@@ -89,9 +89,7 @@ def _mux_video_and_late_audio(container, samples, kind):
     video.width, video.height = 32, 32
     codec = "pcm_s16le" if kind == "s16" else "pcm_u8"
     audio = container.add_stream(codec, rate=8000, layout="mono")
-    packets = [p for _ in range(10) for p in video.encode(av.VideoFrame(32, 32, "yuv420p"))] + video.encode(
-        None
-    )
+    packets = [p for _ in range(10) for p in video.encode(av.VideoFrame(32, 32, "yuv420p"))] + video.encode(None)
     frame = av.AudioFrame.from_ndarray(samples, format=kind, layout="mono")
     frame.sample_rate, frame.pts = 8000, 4000
     container.mux([*packets, *audio.encode(frame), *audio.encode(None)])
@@ -113,9 +111,7 @@ def test_jumps_become_silence_or_are_dropped(tmp_path, jump_s):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
         for pts, value in ((0, 1000), (round((1.0 + jump_s) * rate), 2000)):
-            frame = av.AudioFrame.from_ndarray(
-                np.full((1, rate), value, np.int16), format="s16", layout="mono"
-            )
+            frame = av.AudioFrame.from_ndarray(np.full((1, rate), value, np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts = rate, pts
             packets = stream.encode(frame)
             for packet in packets:

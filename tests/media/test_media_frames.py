@@ -104,9 +104,7 @@ def test_size_is_what_was_asked_for(tmp_path, size, fit, shape):
     assert read_frames(path, [0.0], size=size, fit=fit).rgb.shape == (1, *shape, 3)
 
 
-@pytest.mark.skipif(
-    not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="PyAV writes no rotation"
-)
+@pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="PyAV writes no rotation")
 @pytest.mark.parametrize(("degrees", "turns"), [(0, 0), (90, 1), (180, 2), (270, 3)])
 def test_rotation_is_applied(tmp_path, degrees, turns):
     """A file that says by how much to turn its pictures (counterclockwise) shows them turned."""
@@ -209,9 +207,7 @@ def test_real_clip_shows_the_right_frames(name):
 def test_real_clip_in_the_middle_shows_the_same_frames():
     """Spans in the middle of long sources show what decoding from the beginning shows."""
     for name, starts in (("webrtc__chrome.mp4", (7.3, 21.0)), ("energon__sync_test.mp4", (33.21, 60.0))):
-        whole = read_frames(
-            CLIPS / name, np.concatenate([[0.0], *(s + np.arange(4) * 0.3 for s in starts)]), size=64
-        )
+        whole = read_frames(CLIPS / name, np.concatenate([[0.0], *(s + np.arange(4) * 0.3 for s in starts)]), size=64)
         for place, start_s in enumerate(starts):
             part = read_frames(CLIPS / name, start_s + np.arange(4) * 0.3, size=64)
             same = slice(1 + 4 * place, 5 + 4 * place)

@@ -28,9 +28,7 @@ def test_packet_decodes_into_the_given_array(picture, chroma, wrap):
 
 def test_same_picture_gives_the_same_bytes(picture):
     """Encoding is deterministic, also for a view that is not contiguous."""
-    packets = {
-        encode_jpeg(view, quality=90, chroma="420") for view in (picture, picture.copy(), picture[::-1][::-1])
-    }
+    packets = {encode_jpeg(view, quality=90, chroma="420") for view in (picture, picture.copy(), picture[::-1][::-1])}
     assert len(packets) == 1
 
 
@@ -42,9 +40,7 @@ def test_other_size_is_named(picture):
             decode_jpeg_into(packet, np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda p: b"", lambda p: p[:40], lambda p: p[: len(p) // 2], lambda p: b"x" * 500]
-)
+@pytest.mark.parametrize("spoil", [lambda p: b"", lambda p: p[:40], lambda p: p[: len(p) // 2], lambda p: b"x" * 500])
 def test_bad_packet_is_a_decode_error(picture, spoil):
     """Empty, cut and foreign bytes raise MediaDecodeError."""
     packet = spoil(encode_jpeg(picture, quality=90, chroma="420"))
@@ -72,7 +68,5 @@ def test_impossible_settings_are_the_callers_fault(picture, options):
 def test_psnr_is_that_of_its_definition(picture):
     """Equal pictures are infinitely alike, an error of 1 is 48.13 dB, one of 255 is 0 dB."""
     assert psnr_db(picture, picture) == float("inf")
-    assert psnr_db(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)) == pytest.approx(
-        48.13, abs=0.01
-    )
+    assert psnr_db(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)) == pytest.approx(48.13, abs=0.01)
     assert psnr_db(np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)) == 0.0

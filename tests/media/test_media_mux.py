@@ -16,9 +16,7 @@ from shardkit.media.mux import mux_mjpeg
 def pictures(count, height=64, width=112):
     """RGB [count, height, width, 3]: gradients, and 11 more blue every time."""
     y, x = np.mgrid[0:height, 0:width]
-    return np.stack(
-        [np.stack([2 * x, 3 * y, np.full_like(x, 11 * i)], 2).astype(np.uint8) for i in range(count)]
-    )
+    return np.stack([np.stack([2 * x, 3 * y, np.full_like(x, 11 * i)], 2).astype(np.uint8) for i in range(count)])
 
 
 def muxed(rgb, times_s, chroma="420"):

@@ -14,9 +14,7 @@ from shardkit.media.probe import probe
 
 def test_extents_are_those_of_the_packets(tmp_path):
     """Video and audio extents are where their first packet starts and their last one ends."""
-    path = make_video(
-        tmp_path / "a.mp4", [40 * i for i in range(50)], b_frames=2, audio_start_s=0.0, audio_s=1.5
-    )
+    path = make_video(tmp_path / "a.mp4", [40 * i for i in range(50)], b_frames=2, audio_start_s=0.0, audio_s=1.5)
     info = probe(path)
     assert (info.video.first_s, info.video.end_s, info.video.packet_count) == (0.0, pytest.approx(2.0), 50)
     assert (info.audio.first_s, info.audio.end_s) == (0.0, pytest.approx(1.5, abs=0.022))
@@ -33,9 +31,7 @@ def test_source_time_starts_with_the_container(tmp_path):
 
 def test_late_stream_keeps_its_delay(tmp_path):
     """A video that starts a second after its audio has its first packet at 1 s."""
-    info = probe(
-        make_video(tmp_path / "a.mp4", [1000 + 40 * i for i in range(25)], audio_start_s=0.0, audio_s=2)
-    )
+    info = probe(make_video(tmp_path / "a.mp4", [1000 + 40 * i for i in range(25)], audio_start_s=0.0, audio_s=2))
     assert (info.audio.first_s, info.video.first_s) == (0.0, 1.0)
 
 

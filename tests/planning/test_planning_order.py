@@ -35,8 +35,7 @@ def reference_order(sizes: list[int], seed: int, epoch: int, window_shards: int)
     for window, start in enumerate(range(0, len(drawn), window_shards)):
         clips = [clip for i in drawn[start : start + window_shards] for clip in clips_of[held[i]]]
         order += [
-            clips[i]
-            for i in sorted(range(len(clips)), key=lambda i: hash_int(seed, epoch, 2, window, counter=i))
+            clips[i] for i in sorted(range(len(clips)), key=lambda i: hash_int(seed, epoch, 2, window, counter=i))
         ]
     return order
 

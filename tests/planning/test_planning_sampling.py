@@ -250,9 +250,7 @@ def test_the_fixed_frame_count_is_that_of_the_fullest_clip(stored, durations_s, 
     assert fixed_frame_count(counts, np.array(durations_s), window_s=window_s) == expected
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 50), st.floats(0.5, 20.0)), min_size=1, max_size=10), st.floats(0.1, 30)
-)
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.5, 20.0)), min_size=1, max_size=10), st.floats(0.1, 30))
 def test_a_window_finds_about_as_many_frames_as_the_fixed_count(clips, window_s):
     """No window holds over one frame more than the fixed count, and the fullest clip can fill it."""
     counts = np.array([count for count, _ in clips])
@@ -325,9 +323,7 @@ def test_the_draws_of_version_1_are_what_they_were():
 
 def test_a_crop_larger_than_the_frame_is_refused():
     """The error names both sizes and the remedy."""
-    with pytest.raises(
-        UsageError, match=r"224 x 224 pixels does not fit into frames of 200 x 300.*smaller size"
-    ):
+    with pytest.raises(UsageError, match=r"224 x 224 pixels does not fit into frames of 200 x 300.*smaller size"):
         draw_crop(200, 300, 224, 224, seed=0, epoch=0, position=0, random=True)
 
 

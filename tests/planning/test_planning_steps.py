@@ -36,9 +36,7 @@ def run(order, *, delivered=0, world, batch_size, drop_last=False, steps=None):
             weight = weights(positions, n)
             clips = order.take(positions)
             ranks.append((clips, weight))
-            slots.update(
-                zip(positions.tolist(), zip(clips.tolist(), weight.tolist(), strict=True), strict=True)
-            )
+            slots.update(zip(positions.tolist(), zip(clips.tolist(), weight.tolist(), strict=True), strict=True))
         assert sorted(slots) == list(range(delivered, delivered + world * batch_size))
         real += [clip for _, (clip, weight) in sorted(slots.items()) if weight]
         batches.append(ranks)
@@ -73,9 +71,7 @@ def test_steps_cover_what_is_left(n, data, batch_size, world, drop_last):
 
 
 @given(CLIPS, st.data(), st.tuples(BATCH, WORLD), st.tuples(BATCH, WORLD))
-def test_a_run_resumed_anywhere_with_any_division_neither_replays_nor_loses(
-    n, data, division, other_division
-):
+def test_a_run_resumed_anywhere_with_any_division_neither_replays_nor_loses(n, data, division, other_division):
     """Stopped after any step and continued with another b and W, a run delivers each clip once, in order."""
     order = order_of(n)
     batch_size, world = division

@@ -101,9 +101,7 @@ def test_hues_differ_by_class(good):
     sampled = [_pictures(path)[::12] for path, _ in good]
     means = [[picture[: len(picture) // 2].mean(axis=(0, 1)) for picture in clip] for clip in sampled]
     within = max(np.abs(a - b).max() for clip in means for a in clip for b in clip)
-    across = min(
-        np.abs(means[i][0] - means[j][0]).max() for i in range(len(means)) for j in range(i + 1, len(means))
-    )
+    across = min(np.abs(means[i][0] - means[j][0]).max() for i in range(len(means)) for j in range(i + 1, len(means)))
     assert across > 3 * within
 
 
@@ -166,9 +164,7 @@ def test_the_csv_has_the_released_header_and_a_line_a_row(made):
     with (folder / "annotations.csv").open(newline="") as file:
         header, *lines = csv.reader(file)
     assert header == ["ytid", "start_time", "name", "level_1", "lebel_2", "level_3", "level_4"]
-    assert lines == [
-        [row.file_name, str(row.start_s), row.leaf.name, *map(str, row.leaf.level_ids)] for row in rows
-    ]
+    assert lines == [[row.file_name, str(row.start_s), row.leaf.name, *map(str, row.leaf.level_ids)] for row in rows]
     assert [row.number for row in rows] == list(range(1, len(lines) + 1))
 
 
