@@ -103,6 +103,7 @@ def test_every_use_has_its_own_domain_number():
         "CLIPS": 2,
         "WINDOW": 3,
         "CROP": 4,
+        "PACKING": 5,
     }
 
 
