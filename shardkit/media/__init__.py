@@ -10,6 +10,7 @@
     mux.py           JPEG packets → MP4                                                PyAV
     jpeg.py          RGB ↔ JPEG packets                                                simplejpeg
     decord_video.py  MP4 → RGB                                                         decord
+    ffmpeg_log.py    silence                                                           PyAV
 
 Import the modules, not the package: each of the three libraries is loaded by the modules that need it, and by
 no others.

@@ -30,6 +30,7 @@ from shardkit.media.source import (
     packet_time_s,
     require_audio,
     seek_before,
+    tick_s,
 )
 
 LAYOUTS = {1: "mono", 2: "stereo"}
@@ -46,6 +47,9 @@ about as many ms."""
 SEEK_LEADS_S = (1.0, 10.0)
 """How far before the span to seek: AAC and MP3 need the frame before, Opus 80 ms, and a seek can land late.
 What no lead settles is decoded from the beginning."""
+BLOCK_SAMPLES = 16384
+"""Samples that go into the resampler, and come out of it, at a time: frame by frame, the calls cost
+more than the work."""
 MARGIN_S = 0.02
 """What the resampler sees around the span: twice its filter's reach, at any ratio in use."""
 
@@ -236,6 +240,7 @@ class _Reading:
     def _decode(self, container: InputContainer, stream: AudioStream, zero_s: float) -> Iterator[AudioFrame]:
         start_s, end_s = self._span.start_s, self._span.end_s
         time_s = duration_s = 0.0
+        ticks_s = tick_s(stream)
         packets = container.demux(stream)
         while True:
             try:
@@ -247,9 +252,9 @@ class _Reading:
                     f"{self._name}: reading stopped at {time_s:.3f} s of a span up to {end_s:.3f} s "
                     f"({exc.strerror}); fetch the file again or leave the clip out",
                 ) from exc
-            stated_s = packet_time_s(packet, zero_s)
+            stated_s = packet_time_s(packet, ticks_s, zero_s)
             if stated_s is not None and packet.size > 0:
-                time_s, duration_s = stated_s, packet_duration_s(packet)
+                time_s, duration_s = stated_s, packet_duration_s(packet, ticks_s)
                 if is_shown(packet):
                     self._claim(time_s, time_s + duration_s)
             try:
@@ -278,7 +283,7 @@ class _Reading:
             raise ValueError(f"the rate changes from {self._span.source_hz} to {frame.sample_rate} Hz")
         if frame.pts is None or frame.time_base is None:
             return 0 if running is None and from_start else running
-        stated = round((float(frame.pts * frame.time_base) - zero_s) * self._span.source_hz)
+        stated = round((frame.pts * float(frame.time_base) - zero_s) * self._span.source_hz)
         if running is None or abs(stated - running) > JUMP_S * self._span.source_hz:
             return stated
         return running
@@ -298,8 +303,9 @@ class _Reading:
         assert self._fed_to is not None
         first, end = max(position, self._fed_to), min(position + frame.samples, self._span.feed_end)
         gap = min(first, self._span.feed_end) - self._fed_to
-        self._resampled.feed_silence(frame, gap)
-        self._fed_to += gap
+        if gap > 0:
+            self._resampled.feed_silence(frame, gap)
+            self._fed_to += gap
         if first < end:
             self._resampled.feed(frame, first - position, end - position)
             self._decoded_count += max(0, min(end, self._span.end) - max(first, self._span.first))
@@ -310,57 +316,68 @@ class _Resampled:
     """libswresample, fed with parts of frames; what comes out is gathered."""
 
     def __init__(self, rate_hz: int, layout: str) -> None:
-        self._resampler = AudioResampler(format="s16", layout=layout, rate=rate_hz)
+        self._resampler = AudioResampler(format="s16", layout=layout, rate=rate_hz, frame_size=BLOCK_SAMPLES)
         self._channels = {name: count for count, name in LAYOUTS.items()}[layout]
+        self._like: AudioFrame | None = None
+        self._waiting: list[npt.NDArray[np.generic]] = []
+        self._waiting_count = 0
         self._parts: list[npt.NDArray[np.int16]] = []
-        self._is_fed = False
 
     def feed(self, frame: AudioFrame, first: int, end: int) -> None:
         """Feeds samples [first, end) of a frame."""
-        if (first, end) != (0, frame.samples):
-            samples = frame.to_ndarray()
-            width = 1 if frame.format.is_planar else frame.layout.nb_channels
-            frame = _like(frame, np.ascontiguousarray(samples[:, first * width : end * width]))
-        self._push(frame)
+        width = self._width(frame)
+        self._add(frame.to_ndarray()[:, first * width : end * width], end - first)
 
     def feed_silence(self, like: AudioFrame, count: int) -> None:
         """Feeds `count` samples of silence in the format of a frame."""
-        # A second at a time: a gap can be long.
-        while count > 0:
-            part = min(count, like.sample_rate)
-            planes = like.layout.nb_channels if like.format.is_planar else 1
-            width = 1 if like.format.is_planar else like.layout.nb_channels
-            dtype = like.to_ndarray().dtype
-            # Unsigned samples rest in the middle of their range.
-            rest = 128 if dtype == np.uint8 else 0
-            self._push(_like(like, np.full((planes, part * width), rest, dtype)))
+        width = self._width(like)
+        planes = like.layout.nb_channels // width
+        dtype = like.to_ndarray().dtype
+        # Unsigned samples rest in the middle of their range.
+        rest = 128 if dtype == np.uint8 else 0
+        while count > 0:  # a block at a time: a gap can be long
+            part = min(count, BLOCK_SAMPLES)
+            self._add(np.full((planes, part * width), rest, dtype), part)
             count -= part
+
+    def _width(self, frame: AudioFrame) -> int:
+        """Values of a sample in one row of the frame's array: its channels where they are interleaved."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._like is None:
+            self._like = frame
+        elif kind != (self._like.format.name, self._like.layout.name, self._like.sample_rate):
+            raise ValueError(f"the format changes to {kind}")
+        return 1 if frame.format.is_planar else frame.layout.nb_channels
+
+    def _add(self, samples: npt.NDArray[np.generic], count: int) -> None:
+        self._waiting.append(samples)
+        self._waiting_count += count
+        if self._waiting_count >= BLOCK_SAMPLES:
+            self._push()
+
+    def _push(self) -> None:
+        if self._like is None or not self._waiting:
+            return
+        samples = np.ascontiguousarray(np.concatenate(self._waiting, axis=1))
+        layout, kind = self._like.layout.name, self._like.format.name
+        # Without a pts: placing is done, and timestamps must not move anything again.
+        frame = AudioFrame.from_ndarray(samples, format=kind, layout=layout)
+        frame.sample_rate = self._like.sample_rate
+        frame.time_base = self._like.time_base
+        self._waiting, self._waiting_count = [], 0
+        self._gather(self._resampler.resample(frame))
 
     def finish(self) -> None:
         """Drains the filter."""
-        if self._is_fed:
+        self._push()
+        if self._like is not None:
             self._gather(self._resampler.resample(None))
 
     def pcm(self) -> npt.NDArray[np.int16]:
         """Everything that came out; int16 [S, C]."""
         return np.concatenate(self._parts) if self._parts else np.empty((0, self._channels), np.int16)
 
-    def _push(self, frame: AudioFrame) -> None:
-        # Placing is done; timestamps must not move anything again.
-        frame.pts = None
-        self._is_fed = True
-        self._gather(self._resampler.resample(frame))
-
     def _gather(self, frames: list[AudioFrame]) -> None:
         self._parts.extend(
             np.asarray(frame.to_ndarray(), dtype=np.int16).reshape(-1, self._channels) for frame in frames
         )
-
-
-def _like(frame: AudioFrame, samples: npt.NDArray[np.generic]) -> AudioFrame:
-    """A frame of other samples in the format of `frame`."""
-    layout, kind = frame.layout.name, frame.format.name
-    part = AudioFrame.from_ndarray(samples, format=kind, layout=layout)  # type: ignore[arg-type]
-    part.sample_rate = frame.sample_rate
-    part.time_base = frame.time_base
-    return part

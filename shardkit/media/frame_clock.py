@@ -3,6 +3,8 @@
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from shardkit.media.source import tick_s
+
 
 class FrameClock:
     """Gives every decoded frame, in output order, the source time at which it is shown.
@@ -13,7 +15,7 @@ class FrameClock:
     """
 
     def __init__(self, stream: VideoStream, zero_s: float) -> None:
-        self._tick_s = float(stream.time_base or 0)
+        self._tick_s = tick_s(stream)
         self._zero_s = zero_s
         self._frame_s = 1.0 / float(stream.average_rate) if stream.average_rate else 0.0
         self._last_pts: int | None = None

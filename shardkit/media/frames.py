@@ -26,6 +26,7 @@ from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
 from shardkit.media.frame_clock import FrameClock
 from shardkit.media.geometry import UPRIGHT, Fit, FramePlan, check_fit, orientation_from_matrix, plan_frames
+from shardkit.media.picked_frames import pick_frames
 from shardkit.media.source import (
     PathLike,
     container_start_s,
@@ -35,6 +36,7 @@ from shardkit.media.source import (
     packet_time_s,
     require_video,
     seek_before,
+    tick_s,
 )
 
 TOLERANCE_S = 1e-5
@@ -82,6 +84,7 @@ def read_frames(
     *,
     size: int | None = None,
     fit: Fit = "short",
+    shown_pts: npt.NDArray[np.int64] | None = None,
 ) -> Frames:
     """Decodes the frame shown at every instant.
 
@@ -90,6 +93,7 @@ def read_frames(
         instants_s: Instants in source time, ascending; [T].
         size: Length of the short side in pixels; None keeps the display size.
         fit: `short` keeps the aspect, `square` keeps the centre square.
+        shown_pts: Pts of the frames, as `probe` found them; with it only the frames that are needed are decoded.
 
     Raises:
         UsageError: The instants are not ascending and finite, or no frame can have the size.
@@ -99,6 +103,10 @@ def read_frames(
     """
     check_fit(size, fit)
     instants = _check_instants(instants_s)
+    if shown_pts is not None and len(shown_pts):
+        picked = _picked(path, instants, shown_pts, size, fit)
+        if picked is not None:
+            return picked
     leads: tuple[float | None, ...] = (None,)
     if instants[0] > SEEK_FROM_S:
         leads = (*(lead for lead in SEEK_LEADS_S if lead < instants[0]), None)
@@ -114,6 +122,39 @@ def read_frames(
             if reading.run(container, stream, zero_s, from_start=lead_s is None):
                 return reading.result()
     raise AssertionError("decoding from the beginning settles every instant or raises")
+
+
+def _picked(
+    path: PathLike, instants: npt.NDArray[np.float64], shown_pts: npt.NDArray[np.int64], size: int | None, fit: Fit
+) -> Frames | None:
+    """What `read_frames` returns, where the frames' pts are known and lead to them."""
+    with open_source(path) as container:
+        stream = require_video(container, path)
+        zero_s = container_start_s(container)
+        times_s: npt.NDArray[np.float64] = np.multiply(shown_pts, tick_s(stream), dtype=np.float64) - zero_s
+        # The last frame whose pts is not after the instant; before the first frame, the first one.
+        chosen = np.maximum(np.searchsorted(times_s, instants + TOLERANCE_S, side="right") - 1, 0)
+        wanted = np.unique(shown_pts[chosen])
+        first_s = float(times_s[chosen[0]])
+        seek_s = first_s + zero_s if first_s > SEEK_FROM_S else None
+        canvas = _Canvas(stream.sample_aspect_ratio, len(instants), size, fit)
+        picked = 0
+        for frame in pick_frames(container, stream, wanted, seek_s=seek_s):
+            # `chosen` ascends: the instants that show a frame stand side by side.
+            assert frame.pts is not None
+            first, stop = np.searchsorted(shown_pts[chosen], (frame.pts, frame.pts + 1)).tolist()
+            canvas.put(frame, slice(first, stop))
+            picked += 1
+        if picked < len(wanted):
+            return None
+        return Frames(
+            rgb=canvas.rgb,
+            time_s=times_s[chosen],
+            late_start_s=max(0.0, float(times_s[chosen[0]] - instants[0])),
+            expected_count=len(wanted),
+            decoded_count=len(wanted),
+            ignored_error_count=0,
+        )
 
 
 def _check_instants(instants_s: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -246,9 +287,10 @@ class _Reading:
 
     def _decode(self, container: InputContainer, stream: VideoStream, zero_s: float) -> Iterator[VideoFrame]:
         time_s = -np.inf
+        ticks_s = tick_s(stream)
         try:
             for packet in container.demux(stream):
-                stated_s = packet_time_s(packet, zero_s)
+                stated_s = packet_time_s(packet, ticks_s, zero_s)
                 if stated_s is not None and packet.size > 0:
                     time_s = stated_s
                     self._expected_count += is_shown(packet) and self._is_inside(time_s)

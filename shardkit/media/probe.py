@@ -6,12 +6,14 @@ kept for comparison.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -30,11 +32,15 @@ from shardkit.media.source import (
     packet_duration_s,
     packet_time_s,
     seek_before,
+    tick_s,
 )
 
 SEEK_FROM_S = 30.0
 """Spans that start earlier are read from the beginning: the packets before them cost less than a wrong
 seek."""
+PTS_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers that keep the pts of every packet. Of others FFmpeg makes some up, differently when it reads and when it
+decodes."""
 INTERLEAVE_S = 10.0
 """How far one stream's packets may lie behind another's in the file."""
 
@@ -67,6 +73,9 @@ class VideoInfo(StreamInfo):
     display_height: int
     frame_rate_hz: float | None
     """Average frame rate as declared; None where the header says nothing."""
+    shown_pts: npt.NDArray[np.int64]
+    """Pts of the frames of the packets that were read, ascending, in the stream's ticks; empty where they do not
+    tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ class SourceInfo:
 class _Extent:
     """First and last time of one stream's packets, as they pass."""
 
+    tick_s: float
+    pts: list[int] = field(default_factory=list)
     first_s: float | None = None
     end_s: float | None = None
     packet_count: int = 0
@@ -113,12 +124,14 @@ class _Extent:
         if not is_shown(packet):
             return
         self.packet_count += 1
-        time_s = packet_time_s(packet, start_s)
+        if packet.pts is not None:
+            self.pts.append(packet.pts)
+        time_s = packet_time_s(packet, self.tick_s, start_s)
         if time_s is None:
             return
         # Priming before time 0 is decoded but never shown.
         shown_s = max(0.0, time_s)
-        end_s = max(shown_s, time_s + packet_duration_s(packet))
+        end_s = max(shown_s, time_s + packet_duration_s(packet, self.tick_s))
         self.first_s = shown_s if self.first_s is None else min(self.first_s, shown_s)
         self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
@@ -155,7 +168,7 @@ def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None =
             container=container.format.name,
             container_start_s=zero_s,
             declared_duration_s=None if container.duration is None else container.duration / 1e6,
-            video=None if video is None else _video_info(video, extents[video.index]),
+            video=None if video is None else _video_info(container, video, extents[video.index]),
             audio=None if audio is None else _audio_info(audio, extents[audio.index]),
             whole=complete and not skipped,
             notes=tuple(notes),
@@ -170,7 +183,7 @@ def _read_extents(
     notes: list[str],
 ) -> tuple[dict[int, _Extent], bool]:
     """Extents by stream index, and whether the file's end was reached."""
-    extents = {stream.index: _Extent() for stream in streams}
+    extents = {stream.index: _Extent(tick_s(stream)) for stream in streams}
     if not streams:
         return extents, True
     try:
@@ -212,8 +225,10 @@ def _declared_s(stream: VideoStream | AudioStream) -> float | None:
     return float(stream.duration * stream.time_base)
 
 
-def _video_info(stream: VideoStream, extent: _Extent) -> VideoInfo:
+def _video_info(container: InputContainer, stream: VideoStream, extent: _Extent) -> VideoInfo:
     context = stream.codec_context
+    # Where one packet has none, the others do not tell which frame is shown when.
+    tells_pts = container.format.name in PTS_CONTAINERS and len(extent.pts) == extent.packet_count
     aspect = stream.sample_aspect_ratio or Fraction(1)
     width, height = display_size(context.width, context.height, aspect)
     return VideoInfo(
@@ -228,6 +243,7 @@ def _video_info(stream: VideoStream, extent: _Extent) -> VideoInfo:
         display_width=width,
         display_height=height,
         frame_rate_hz=float(stream.average_rate) if stream.average_rate else None,
+        shown_pts=np.unique(np.array(extent.pts if tells_pts else [], dtype=np.int64)),
     )
 
 

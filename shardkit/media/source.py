@@ -102,15 +102,23 @@ def seek_before(container: InputContainer, stream: VideoStream | AudioStream, co
     return True
 
 
-def packet_time_s(packet: "Packet[Any]", start_s: float) -> float | None:
+def tick_s(stream: VideoStream | AudioStream) -> float:
+    """Length of a tick of the stream's timestamps.
+
+    Packets carry it too, as a Fraction, but arithmetic with those cost more than all reading of packets.
+    """
+    return float(stream.time_base or 0)
+
+
+def packet_time_s(packet: "Packet[Any]", tick_s: float, start_s: float) -> float | None:
     """Source time of a packet: its pts, or its dts where the container keeps no pts."""
     ticks = packet.pts if packet.pts is not None else packet.dts
-    return None if ticks is None else float(ticks * packet.time_base) - start_s
+    return None if ticks is None else ticks * tick_s - start_s
 
 
-def packet_duration_s(packet: "Packet[Any]") -> float:
+def packet_duration_s(packet: "Packet[Any]", tick_s: float) -> float:
     """Duration of a packet; 0 where the container does not say."""
-    return float((packet.duration or 0) * packet.time_base)
+    return (packet.duration or 0) * tick_s
 
 
 def is_shown(packet: "Packet[Any]") -> bool:
