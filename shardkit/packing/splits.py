@@ -10,9 +10,6 @@ from shardkit.clip import Clip
 from shardkit.errors import UsageError
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
-UNSPLIT = "unsplit"
-"""The split of a clip for which neither the annotation file nor the caller names one."""
-
 _DEFAULT_NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "val", "test")}
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SUM_TOLERANCE = 1e-6
@@ -65,7 +62,7 @@ def assign_splits(
 
     Args:
         clips: The clips, in any order.
-        shares: Split to its share of the clips; empty: every clip keeps the split that it has.
+        shares: Split to its share of the clips.
         group: What must not straddle splits: `id` (the source), `media`, or one of the other columns.
         stratify: A label set or a level: the shares hold within each of its classes too. A group counts as
             what most of its clips are.
@@ -75,8 +72,6 @@ def assign_splits(
     Raises:
         UsageError: Shares that do not add up to 1, or a group, label set or level that is not there.
     """
-    if not shares:
-        return [clip.split or UNSPLIT for clip in clips]
     _check_shares(shares)
     class_ids_of = _classes_for(stratify, label_sets)
     members: dict[str, list[int]] = {}

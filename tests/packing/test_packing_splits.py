@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shardkit.annotations import read_annotations
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
-from shardkit.packing.splits import UNSPLIT, assign_splits, parse_split
+from shardkit.packing.splits import assign_splits, parse_split
 from shardkit.taxonomy import UNKNOWN, LabelSet, Level
 
 RELEASED = Path(__file__).parents[2] / "../shared/data/annotations/AVO-65.csv"
@@ -51,12 +51,6 @@ def test_bad_split_is_a_usage_error_with_examples(text):
     """Anything else is a UsageError that shows how it is written."""
     with pytest.raises(UsageError, match="80/10/10"):
         parse_split(text)
-
-
-def test_without_shares_clips_keep_their_split():
-    """No shares asked for: the column's splits stay, and clips without one are unsplit."""
-    clips = [clip(1, "a", split="val"), clip(2, "b")]
-    assert assign_splits(clips, shares={}, seed=0) == ["val", UNSPLIT]
 
 
 def test_shares_replace_the_splits_of_the_column():
