@@ -2,7 +2,8 @@
 
 All workers take from one queue, so a slow worker never holds up work that another could do, and the trainer's process
 need not run for them to go on. A run is claimed under a lock that the kernel gives back when its holder is killed,
-and every claim is written down before it counts: nothing is lost with a worker.
+and every claim is written down before it counts: nothing is lost with a worker. The trainer's process never takes the
+lock: a worker that is stopped while it holds it must not stop the training.
 
     trainer   task[published % capacity] = run;  published += 1;  one byte into the token pipe
     worker    one byte out of the token pipe;  under the lock: claim[worker] = next;  next += 1
@@ -10,19 +11,18 @@ and every claim is written down before it counts: nothing is lost with a worker.
 
 import fcntl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shardkit.loading.region import Region
 
-IDLE = -1
+ABSENT, IDLE = -2, -1
 _HEADER_ITEMS = 8
-_NEXT, _PUBLISHED = 0, 1
+_NEXT, _PUBLISHED, _CANCELLED = 0, 1, 2
 _TASK_ITEMS = 4
 _CLAIM_ITEMS = 8  # a cache line each: workers write here once a clip
-_TICKET, _SLOT, _SINCE = 0, 1, 2
+_TICKET, _SLOT = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a worker says it is doing."""
+    """What a worker says it is doing; no two claims of a board are equal, and no worker says the same thing twice."""
 
     ticket: int
     slot: int
-    since_s: float
-    """time.monotonic() when it began that slot."""
 
 
 class Board:
@@ -64,7 +62,7 @@ class Board:
         """An empty board."""
         size_bytes = 8 * (_HEADER_ITEMS + workers * _CLAIM_ITEMS + capacity * _TASK_ITEMS)
         board = cls(Region.create(size_bytes, shared=shared, name="board"), workers=workers, capacity=capacity)
-        board._claims[:, _TICKET] = IDLE
+        board._claims[:, _TICKET] = ABSENT
         return board
 
     @contextmanager
@@ -91,39 +89,48 @@ class Board:
         """Takes the next run for `worker`, with its ticket; None where a token had no run."""
         with self._locked():
             ticket = int(self._header[_NEXT])
+            # Nobody else is between writing a claim down and counting it: who says so was killed there.
+            self._claims[self._claims[:, _TICKET] == ticket, _TICKET] = IDLE
             if ticket >= int(self._header[_PUBLISHED]):
                 return None
             buffer, first, stop, epoch = self._tasks[ticket % self._capacity].tolist()
-            self._write(worker, ticket, first)
+            self.begin_slot(worker, ticket, first)
             self._header[_NEXT] = ticket + 1
         return ticket, Run(buffer, first, stop, epoch)
 
     def begin_slot(self, worker: int, ticket: int, slot: int) -> None:
         """Writes down that `worker` now fills `slot`: the one that is lost if it dies."""
-        self._write(worker, ticket, slot)
-
-    def _write(self, worker: int, ticket: int, slot: int) -> None:
         claim = self._claims[worker]
         claim[_SLOT] = slot
-        claim[_SINCE] = time.monotonic_ns()
         claim[_TICKET] = ticket
 
     def release(self, worker: int) -> None:
-        """Writes down that `worker` has nothing claimed."""
+        """Writes down that `worker` is there and has nothing claimed."""
         self._claims[worker, _TICKET] = IDLE
+
+    def leave(self, worker: int) -> None:
+        """Writes down that `worker` is gone."""
+        self._claims[worker, _TICKET] = ABSENT
+
+    def is_there(self, worker: int) -> bool:
+        """Whether `worker` has come up, and has not left."""
+        return int(self._claims[worker, _TICKET]) != ABSENT
 
     def claim_of(self, worker: int) -> Claim | None:
         """What `worker` is doing; None when idle."""
-        with self._locked():
-            claim = self._claims[worker].tolist()
-            # Killed between writing the claim and counting it: the run is still in the queue.
-            if claim[_TICKET] == IDLE or claim[_TICKET] >= int(self._header[_NEXT]):
-                return None
-        return Claim(claim[_TICKET], claim[_SLOT], claim[_SINCE] / 1e9)
+        # `next` is read first. A claim that was not counted then does not count: it may pass to another worker.
+        following = int(self._header[_NEXT])
+        claim = self._claims[worker].tolist()
+        return Claim(claim[_TICKET], claim[_SLOT]) if 0 <= claim[_TICKET] < following else None
 
-    def withdraw(self) -> range:
-        """Takes back all runs that nobody has claimed; returns their tickets."""
-        with self._locked():
-            tickets = range(int(self._header[_NEXT]), int(self._header[_PUBLISHED]))
-            self._header[_NEXT] = self._header[_PUBLISHED]
-        return tickets
+    def unclaimed(self) -> range:
+        """Tickets that nobody has claimed."""
+        return range(int(self._header[_NEXT]), int(self._header[_PUBLISHED]))
+
+    def cancel(self) -> None:
+        """Makes workers report all runs published so far as done without any work, save the clips they are on."""
+        self._header[_CANCELLED] = self._header[_PUBLISHED]
+
+    def is_cancelled(self, ticket: int) -> bool:
+        """Whether the work of a run is not wanted any more."""
+        return ticket < int(self._header[_CANCELLED])

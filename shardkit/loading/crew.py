@@ -3,6 +3,7 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -27,8 +28,8 @@ class Crew(Protocol):
     def bury(self, worker: int) -> str:
         """Ends a worker if it still runs; returns how it ended."""
 
-    def stop(self) -> None:
-        """Ends all workers; their token pipe has been closed before."""
+    def stop(self) -> bool:
+        """Ends all workers, whose token pipe has been closed before; False if one still runs."""
 
 
 class ProcessCrew:
@@ -37,7 +38,9 @@ class ProcessCrew:
     replaceable = True
 
     def __init__(self, start_json: str, descriptors: tuple[int, ...]) -> None:
-        self._start_json = start_json.encode()
+        # A file and no pipe: one that is written to a worker that hangs would hang the trainer's process.
+        self._start_file = os.memfd_create("shardkit-start", os.MFD_CLOEXEC)
+        os.write(self._start_file, start_json.encode())
         self._descriptors = descriptors
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._sentinels: dict[int, int] = {}
@@ -45,16 +48,10 @@ class ProcessCrew:
     def start(self, worker: int) -> None:
         """See Crew."""
         process = start_module(
-            "shardkit.loading.worker", [str(worker)], stdin=subprocess.PIPE, pass_fds=self._descriptors
+            "shardkit.loading.worker", [str(worker)], stdin=self._start_file, pass_fds=self._descriptors
         )
-        assert process.stdin is not None
         self._processes[worker] = process
         self._sentinels[os.pidfd_open(process.pid)] = worker
-        try:
-            process.stdin.write(self._start_json)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it died at once; its sentinel says so
 
     def sentinels(self) -> dict[int, int]:
         """See Crew."""
@@ -70,15 +67,18 @@ class ProcessCrew:
             os.close(descriptor)
         return ending(code)
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """See Crew."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for process in self._processes.values():
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
         for worker in list(self._processes):
             self.bury(worker)
+        os.close(self._start_file)
+        return True
 
     def pids(self) -> dict[int, int]:
         """Process id of every worker."""
@@ -108,7 +108,9 @@ class ThreadCrew:
         """See Crew."""
         raise AssertionError(f"thread {worker} cannot be ended")
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """See Crew."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)

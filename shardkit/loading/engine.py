@@ -2,6 +2,10 @@
 
 A worker that dies or hangs is replaced. The clip that it was on is tried once more after a death (the system may have
 killed it for reasons of its own) and becomes a fault after a second one, or after a hang.
+
+A worker hangs that stands at the same place for `timeout_s` of waiting: on the same slot, or idle before the same head
+of the queue. Only time spent waiting counts, and of each wait no more than was asked for: before, the worker may have
+been held up by a full report pipe; and if the whole machine stood still, nobody is to blame.
 """
 
 import os
@@ -13,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardkit.errors import WorkerError
-from shardkit.loading.board import Board, Run
+from shardkit.loading.board import Board, Claim, Run
 from shardkit.loading.crew import Crew, ProcessCrew, ThreadCrew
 from shardkit.loading.dataset import Dataset
 from shardkit.loading.filler import SlotFiller
@@ -28,7 +32,9 @@ MAX_RUN_SLOTS = 16
 POLL_S = 1.0
 """How often hangs are looked for while waiting."""
 MAX_STILLBORN = 3
-"""Workers in a row that may die before they take any work."""
+"""Workers in a row that may die before they come up, one of each number apart: all may be killed at once."""
+START_TIMEOUT_S = 60.0
+"""How long a worker may take to come up, where `timeout_s` is shorter: imports from a cold network disk are slow."""
 
 
 class Engine:
@@ -61,10 +67,17 @@ class Engine:
         self._faults: dict[int, list[Fault]] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._stillborn = 0
+        self._waited_s = 0.0
+        self._standing: dict[int, tuple[Claim | int | None, float]] = {}
+        self._owner = os.getpid()
         self._closed = False
         self._crew = self._make_crew(plan, layout, batch_size, capacity, processes=processes)
-        for worker in range(workers):
-            self._crew.start(worker)
+        try:
+            for worker in range(workers):
+                self._crew.start(worker)
+        except BaseException:
+            self.close()
+            raise
 
     def _make_crew(
         self, plan: ClipPlan, layout: BatchLayout, batch_size: int, capacity: int, *, processes: bool
@@ -131,15 +144,16 @@ class Engine:
         return self._faults.pop(buffer)
 
     def cancel(self) -> None:
-        """Takes back what no worker has begun and waits for the rest; all buffers are idle afterwards."""
-        for ticket in self._board.withdraw():
-            del self._runs[ticket]
+        """Takes back all that was submitted and waits for the clips that workers are on; all buffers are idle then."""
+        if self._closed:
+            return  # at the interpreter's end, when iterations are ended after the engine
+        self._board.cancel()
         self._wait_until(lambda: not self._runs)
         self._faults.clear()
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        began_s = time.monotonic()
         self._drain()
+        patience_s = min(POLL_S, self._timeout_s / 4)
         poll = select.poll()
         poll.register(self._report_out, select.POLLIN)
         watched: dict[int, int] = {}
@@ -149,12 +163,14 @@ class Engine:
             watched = dict(self._crew.sentinels())
             for descriptor in watched:
                 poll.register(descriptor, select.POLLIN)
-            ready = [descriptor for descriptor, _ in poll.poll(1000 * min(POLL_S, self._timeout_s / 4))]
+            asked_s = time.monotonic()
+            ready = [descriptor for descriptor, _ in poll.poll(1000 * patience_s)]
+            self._waited_s += min(time.monotonic() - asked_s, patience_s)
             self._drain()
             for descriptor in ready:
                 if descriptor in watched:
-                    self._replace(watched[descriptor], hung=False)
-            self._look_for_hangs(began_s)
+                    self._replace(watched[descriptor])
+            self._look_for_hangs()
 
     def _drain(self) -> None:
         for report in self._reports.drain():
@@ -167,35 +183,45 @@ class Engine:
             else:
                 self._faults[run.buffer].append(report.fault)
 
-    def _look_for_hangs(self, began_s: float) -> None:
-        # Only time spent waiting here counts: before, a worker may have been held up by a full report pipe.
-        now_s = time.monotonic()
+    def _look_for_hangs(self) -> None:
+        queue = self._board.unclaimed()
         for worker in range(self._workers):
             claim = self._board.claim_of(worker)
-            if claim is None or now_s - max(claim.since_s, began_s) < self._timeout_s or claim.ticket not in self._runs:
+            place = claim or (queue.start if queue else None)
+            seen, since_s = self._standing.get(worker, (None, 0.0))
+            if place is None or place != seen:
+                self._standing[worker] = (place, self._waited_s)
+                continue
+            timeout_s = self._timeout_s if self._board.is_there(worker) else max(self._timeout_s, START_TIMEOUT_S)
+            if self._waited_s - since_s < timeout_s:
                 continue
             if not self._crew.replaceable:
+                run = None if claim is None else self._runs.get(claim.ticket)
+                where = self._dataset.folder if claim is None or run is None else self._clip(run.buffer, claim.slot)
                 raise WorkerError(
-                    f"{self._clip(self._runs[claim.ticket].buffer, claim.slot)}: not loaded after {self._timeout_s:g} s"
-                    " in a thread, which cannot be ended; use worker_type='process'",
+                    f"{where}: not loaded after {self._timeout_s:g} s in a thread, which cannot be ended; "
+                    "use worker_type='process'",
                 )
-            self._replace(worker, hung=True)
+            self._replace(worker, hung_on=claim)
 
-    def _replace(self, worker: int, *, hung: bool) -> None:
+    def _replace(self, worker: int, *, hung_on: Claim | None = None) -> None:
         ending = self._crew.bury(worker)
         self._drain()
         claim = self._board.claim_of(worker)
-        self._board.release(worker)
+        came_up = self._board.is_there(worker)
+        self._board.leave(worker)
+        self._standing.pop(worker, None)
         os.write(self._token_in, b"\0")  # it may have died with a token in its hand; one too many does no harm
-        if claim is None:
+        if not came_up:
             self._stillborn += 1
-            if self._stillborn >= MAX_STILLBORN:
+            if self._stillborn >= self._workers + MAX_STILLBORN:
                 raise WorkerError(
                     f"{self._stillborn} workers in a row {ending} before they took any work; what they wrote to "
                     "standard error says why (worker_type='thread' works without them)",
                 )
-        elif (run := self._runs.pop(claim.ticket, None)) is not None:
-            self._resume(run, claim.slot, hung=hung, ending=ending)
+        if claim is not None and (run := self._runs.pop(claim.ticket, None)) is not None:
+            # It may have gone on since it was looked at: then the clip that it is on now is not to blame.
+            self._resume(run, claim.slot, hung=claim == hung_on, ending=ending)
         self._crew.start(worker)
 
     def _resume(self, run: Run, slot: int, *, hung: bool, ending: str) -> None:
@@ -213,15 +239,20 @@ class Engine:
         row = int(self.ring.views(buffer)["row"][slot])
         return self._dataset.where(row)
 
+    def is_own(self) -> bool:
+        """Whether this process made it; a fork has a copy of this object, but not its workers."""
+        return self._owner == os.getpid()
+
     def close(self) -> None:
         """Ends the workers. Leased buffers live on until their tensors die."""
-        if self._closed:
+        if self._closed or not self.is_own():
             return
         self._closed = True
-        self._board.withdraw()
+        self._board.cancel()
         os.close(self._token_in)
-        self._crew.stop()
-        for descriptor in (self._token_out, self._report_in, self._report_out):
-            os.close(descriptor)
-        self.ring.region.close()
-        self._board.region.close()
+        # A thread that is still on a clip will use its descriptors, so their numbers must not pass to other files.
+        if self._crew.stop():
+            for descriptor in (self._token_out, self._report_in, self._report_out):
+                os.close(descriptor)
+            self.ring.region.close()
+            self._board.region.close()

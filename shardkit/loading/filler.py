@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shardkit.errors import CorruptShardError, DataError
+from shardkit.errors import CorruptShardError, DataError, StorageError
 from shardkit.format.digest import xxh3
 from shardkit.format.index import ClipIndex
 from shardkit.format.wav import SAMPLE_BYTES
@@ -62,7 +62,7 @@ class SlotFiller:
                 rate_hz = plan.audio.rate_hz
                 seconds = slice(first_sample // rate_hz, -(-(first_sample + samples) // rate_hz))
             ranges += self._audio_ranges(plan.audio, row, seconds)
-        data = self._reader.read(int(index.shard[row]), ranges)
+        data = self._read(row, ranges)
         slot["frame_count"][...] = frames
         slot["audio_samples"][...] = samples
         slot["has_video"][...] = frames > 0
@@ -71,6 +71,12 @@ class SlotFiller:
             self._fill_video(slot, plan.video, row, position, epoch, chosen, frames, data[:audio_at])
         if plan.audio is not None:
             self._fill_audio(slot["audio"], plan.audio, row, first_sample, samples, seconds, data[audio_at:])
+
+    def _read(self, row: int, ranges: list[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
+        try:
+            return self._reader.read(int(self._index.shard[row]), ranges)
+        except (CorruptShardError, StorageError) as exc:
+            raise type(exc)(f"clip {self._index.text('key', row)!r}: {exc}") from exc
 
     def _choose(self, video: VideoPlan, row: int, start_s: float, end_s: float) -> tuple[npt.NDArray[np.int64], int]:
         assert self._sampling is not None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardkit.cores import usable_cores
-from shardkit.errors import TooManyRejectsError, UsageError
+from shardkit.errors import TooManyRejectsError, UsageError, WorkerError
 from shardkit.loading.batch import Batch
 from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.config import LoaderConfig
@@ -53,7 +53,8 @@ class Loader:
         dataset = source if isinstance(source, Dataset) else open_dataset(source)
         self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
         if not len(self.dataset):
-            raise UsageError(f"{self.dataset.folder}: no clips in split {config.split!r}: nothing to load")
+            where = "selection" if config.split is None else f"split {config.split!r}"
+            raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
         self._plan = clip_plan(
             self.dataset.folder,
             self.dataset.manifest,
@@ -175,6 +176,9 @@ class Loader:
         return self._iterate(iteration, first_epoch=self._epoch, epochs=self.config.epochs or 1)
 
     def _iterate(self, iteration: int, *, first_epoch: int, epochs: int) -> Iterator[Any]:
+        # A generator runs from its first `next` on, and by then another iteration may be under way.
+        if self._iteration != iteration:
+            return
         engine = self._started()
         self._abandon()
         plan = self._steps(first_epoch, first_epoch + epochs)
@@ -186,34 +190,47 @@ class Loader:
                     self._advance()
                     return
                 step = self._waiting[0]
-                faults = engine.wait(step.buffer)
+                faults = self._wait(engine, step)
                 self._waiting.popleft()
                 if step.epoch != self._epoch:
                     self._epoch, self._skipped = step.epoch, 0
-                batch = self._batch(engine, step, faults)
-                self._delivered = after_step(
-                    len(self.dataset), delivered=step.delivered, global_batch=self._global_batch()
-                )
-                # Counted as delivered before the loop's body runs: a state taken there is past this batch.
-                yield batch if self.config.transform is None else self.config.transform(batch)
-                del batch
+                # Without a name: the generator's frame would hold the batch as long as the loop's body runs.
+                yield self._delivery(engine, step, faults)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            # Ctrl-C comes between any two steps, and may have torn the books of buffers and runs: start anew.
+            self.close()
+            raise
         finally:
             if self._iteration == iteration:
                 self._abandon()
 
+    def _wait(self, engine: Engine, step: _Step) -> list[Fault]:
+        try:
+            return engine.wait(step.buffer)
+        except WorkerError:
+            # It has lost workers for good; the next iteration starts anew.
+            self.close()
+            raise
+
     def _abandon(self) -> None:
         """Takes back what an iteration that did not end has under way."""
         if self._engine is not None and self._waiting:
-            self._engine.cancel()
+            try:
+                self._engine.cancel()
+            except BaseException:
+                self.close()
+                raise
             for step in self._waiting:
                 self._engine.ring.give_back(step.buffer)
         self._waiting.clear()
 
     def _advance(self) -> None:
-        """A finished epoch is followed by the next, unless `set_epoch` holds it."""
-        self._delivered = 0
+        """A finished epoch is followed by the next; where `set_epoch` holds it, it stays finished."""
         if not self._pinned:
             self._epoch += 1
+            self._delivered = 0
 
     def _steps(self, first_epoch: int, stop_epoch: int) -> Iterator[tuple[int, int]]:
         """(epoch, delivered before) of every step of the iteration."""
@@ -236,6 +253,13 @@ class Loader:
             rows = self.dataset.rows[self._order_of(epoch).take(positions)]
             engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
             self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
+
+    def _delivery(self, engine: Engine, step: _Step, faults: list[Fault]) -> Any:
+        """What the loop's body gets; counted as delivered before it runs: a state taken there is past this batch."""
+        batch = self._batch(engine, step, faults)
+        content = batch if self.config.transform is None else self.config.transform(batch)
+        self._delivered = after_step(len(self.dataset), delivered=step.delivered, global_batch=self._global_batch())
+        return content
 
     def _batch(self, engine: Engine, step: _Step, faults: list[Fault]) -> Batch:
         rows, weight = step.rows.copy(), step.weight.copy()
@@ -281,7 +305,8 @@ class Loader:
                 array[slot] = 0 if good is None else array[good]
 
     def _started(self) -> Engine:
-        if self._engine is None:
+        if self._engine is None or not self._engine.is_own():
+            self._waiting.clear()
             self._engine = Engine(
                 self.dataset,
                 self._plan,

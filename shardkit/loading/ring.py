@@ -56,16 +56,16 @@ class Ring:
     def lease(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer that keep it until the last one dies; over a copy where the consumer holds too many."""
         if len(self._leased) >= self.buffers - LEASED_BUFFERS:
+            copy = self._bytes(buffer).copy()
+            self.give_back(buffer)
             if not self._warned:
                 self._warned = True
                 warnings.warn(
                     f"{len(self._leased)} batches are held at once; further ones are copied into fresh memory, which "
                     "is slower: let go of batches, or clone what you keep",
                     ResourceWarning,
-                    stacklevel=4,
+                    stacklevel=5,  # the loop over the loader
                 )
-            copy = self._bytes(buffer).copy()
-            self.give_back(buffer)
             return self.layout.views(copy)
         self._leased.add(buffer)
         lease = _Lease(self._bytes(buffer))

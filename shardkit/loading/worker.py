@@ -1,6 +1,6 @@
 """The worker: takes runs off the board, fills their slots, reports. A fresh interpreter, or a thread.
 
-Started as `python -m shardkit.loading.worker` with inherited descriptors and a JSON description on standard input;
+Started as `python -m shardkit.loading.worker` with inherited descriptors and a JSON file as its standard input;
 it never imports torch and ends when the trainer's process closes the token pipe or is gone.
 """
 
@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class WorkerStart:
     report_descriptor: int
 
     def to_json(self) -> str:
-        """The description as it is written to the worker's standard input."""
+        """The description as it stands in the worker's standard input."""
         return json.dumps(asdict(self))
 
 
@@ -61,6 +62,7 @@ def work(
 ) -> None:
     """Fills runs until the token pipe is closed."""
     views: dict[int, list[dict[str, npt.NDArray[Any]]]] = {}
+    board.release(worker)
     while os.read(tokens, 1):
         claimed = board.claim(worker)
         if claimed is None:
@@ -75,6 +77,8 @@ def work(
             ]
         slots = views[run.buffer]
         for slot in range(run.first, run.stop):
+            if board.is_cancelled(ticket):
+                break
             board.begin_slot(worker, ticket, slot)
             arrays = slots[slot]
             try:
@@ -93,7 +97,9 @@ def main() -> None:
     # Ctrl-C is the trainer's to handle; it closes the token pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = int(sys.argv[1])
-    start = WorkerStart(**json.load(sys.stdin))
+    # All workers share this one file and its place, so it is read without moving on.
+    stdin = sys.stdin.fileno()
+    start = WorkerStart(**json.loads(os.pread(stdin, os.fstat(stdin).st_size, 0)))
     plan = ClipPlan.from_json(start.plan)
     layout = BatchLayout.of(plan, start.batch_size)
     folder = Path(start.folder)
@@ -104,7 +110,8 @@ def main() -> None:
         workers=start.workers,
         capacity=start.board_capacity,
     )
-    with ShardReader(folder, start.shards) as reader:
+    # The trainer's process is gone, and with it the reader of the reports: no matter.
+    with suppress(BrokenPipeError), ShardReader(folder, start.shards) as reader:
         work(
             worker,
             board=board,

@@ -1,0 +1,156 @@
+"""An opened data set: random access, selection, and one of 30,000 clips."""
+
+import dataclasses
+import io
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import webdataset
+from snapshots import snapshot
+from synth_media import LEAVES, pitch_hz
+
+import shardkit
+from shardkit.errors import DataError, UsageError
+from shardkit.format.digest import file_digest
+from shardkit.format.index import encode_index
+from shardkit.format.manifest import FileInfo, Manifest
+
+MANY = 30_000
+
+
+def test_a_clip_is_found_by_place_and_by_key(packed):
+    """ds[i], ds[-1] and ds[key] are the same clips."""
+    ds = shardkit.open(packed)
+    assert ds[3].key == ds[ds.keys[3]].key == ds.keys[3]
+    assert ds[-1].key == ds.keys[-1]
+    assert [sample.key for sample in ds] == ds.keys
+
+
+def test_a_clip_sounds_like_its_class(packed):
+    """The loudest frequency of a clip's sound is its class's pitch, so clips and labels belong together."""
+    ds = shardkit.open(packed)
+    pitches = {leaf.name: pitch_hz(leaf.class_id) for leaf in LEAVES}
+    (label_set,) = (known for known in ds.label_sets if known.name == "label")
+    for number in range(6):
+        sample = ds[f"clip{number:02d}_0"]
+        spectrum = np.abs(np.fft.rfft(sample.audio[0] * np.hanning(sample.audio.shape[1])))
+        loudest_hz = float(spectrum.argmax()) * sample.audio_rate_hz / sample.audio.shape[1]
+        assert loudest_hz == pytest.approx(pitches[label_set.leaf.classes[sample.labels["label"][0]]], rel=0.02)
+
+
+@pytest.mark.parametrize("place", [24, -25])
+def test_a_place_out_of_range_is_an_index_error(packed, place):
+    """As with a list."""
+    with pytest.raises(IndexError, match="of 24"):
+        shardkit.open(packed)[place]
+
+
+def test_a_key_outside_the_selection_is_a_key_error(packed):
+    """A selection has its own clips only, by key too."""
+    ds = shardkit.open(packed).select(split="test")
+    assert ds["clip03_0"].split == "test"
+    for key in ("clip00_0", "nobody"):
+        with pytest.raises(KeyError, match=key):
+            ds[key]
+
+
+def test_selections_add_up(packed):
+    """Conditions of one call, and of calls in a row, all hold; a mask counts within the selection."""
+    ds = shardkit.open(packed)
+    train = ds.select(split="train")
+    late = train.select(mask=train.index.duration_s[train.rows] < 1.5)
+    assert sorted(late.keys) == ["clip04_0", "clip09_0", "clip14_0"]
+    assert late.select(keys=["clip09_0"]).keys == ds.select(split="train", keys=["clip09_0"]).keys == ["clip09_0"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"split": "dev"}, "no split 'dev'; the data set has test, train"),
+        ({"keys": ["clip00_0", "clip99_0"]}, "no clip 'clip99_0'"),
+        ({"mask": [True]}, r"mask of shape \(1,\) for 24 clips"),
+    ],
+)
+def test_conditions_that_name_nothing_are_refused(packed, conditions, message):
+    """An unknown split or key, or a mask of another length: UsageError."""
+    with pytest.raises(UsageError, match=message):
+        shardkit.open(packed).select(**conditions)
+
+
+def test_the_manifests_path_opens_the_data_set_too(packed):
+    """open(folder) and open(folder/dataset.json) are the same."""
+    assert shardkit.open(packed / "dataset.json").keys == shardkit.open(packed).keys
+
+
+def test_raw_samples_of_a_webdataset_pipeline_decode_to_the_same_clips(packed):
+    """shardkit.decode of what plain webdataset yields equals random access, without the index."""
+    ds = shardkit.open(packed)
+    expander, grouped = webdataset.tariterators.tar_file_expander, webdataset.tariterators.group_by_keys
+    seen = []
+    streams = [io.BytesIO(path.read_bytes()) for path in sorted(packed.glob("*.tar"))]
+    for raw in grouped(expander({"url": "shard", "stream": stream} for stream in streams)):
+        decoded = shardkit.decode(raw)
+        expected = ds[decoded.key]
+        for name in ("video", "audio"):
+            if getattr(expected, name) is None:
+                assert getattr(decoded, name) is None
+            else:
+                assert np.array_equal(getattr(decoded, name), getattr(expected, name))
+        assert decoded.labels["level"].tolist() == expected.labels["level"].tolist()
+        assert decoded.labels["labels"].tolist() == np.flatnonzero(expected.labels["labels"]).tolist()
+        assert (decoded.events, decoded.split, decoded.columns) == (expected.events, expected.split, expected.columns)
+        seen.append(decoded.key)
+    assert sorted(seen) == sorted(ds.keys)
+
+
+def test_a_foreign_sample_is_refused():
+    """A sample without `msg` is not ours; one whose `msg` is damaged is a DataError with its key."""
+    with pytest.raises(UsageError, match="'x' has no 'msg'"):
+        shardkit.decode({"__key__": "x", "jpg": b""})
+    with pytest.raises(DataError, match="'x' cannot be decoded"):
+        shardkit.decode({"__key__": "x", "msg": b"\x80"})
+
+
+@pytest.fixture(scope="module")
+def many(packed, tmp_path_factory):
+    """A data set of 30,000 clips: the rows of `packed` again and again under new keys, over the same bytes."""
+    folder = shutil.copytree(packed, tmp_path_factory.mktemp("many") / "shards")
+    small = shardkit.open(packed)
+    source = np.sort(np.arange(MANY) % len(small))  # the same shards side by side
+    table = pa.Table.from_batches([small.index.batch]).take(pa.array(source))
+    keys = pa.array([f"many{number:05d}" for number in range(MANY)], pa.large_string())
+    batch = table.set_column(0, table.schema.field("key"), keys).combine_chunks().to_batches()[0]
+    data = encode_index(batch)
+    (folder / "index.arrow").write_bytes(data)
+    manifest = Manifest.from_bytes((packed / "dataset.json").read_bytes(), path="dataset.json")
+    manifest = dataclasses.replace(
+        manifest,
+        clip_count=MANY,
+        splits={name: int(np.isin(source, small.select(split=name).rows).sum()) for name in ("test", "train")},
+        index=FileInfo(len(data), file_digest(data)),
+    )
+    (folder / "dataset.json").write_bytes(manifest.to_bytes())
+    return folder, source
+
+
+def test_thirty_thousand_clips_load_right(packed, many):
+    """Batches out of a large index hold the clips that their keys name, and a resumed epoch goes on in the order."""
+    folder, source = many
+    small = shardkit.open(packed)
+    with shardkit.loader(folder, batch_size=16, workers=1) as loader:
+        assert len(loader) == MANY // 16
+        iterator = iter(loader)
+        for _ in range(3):
+            batch = snapshot(next(iterator))
+            for place, key in enumerate(batch.keys):
+                sample = small[int(source[int(key.removeprefix("many"))])]
+                if sample.video is not None:
+                    assert np.array_equal(batch.arrays["video"][place][: len(sample.video)], sample.video)
+                assert batch.arrays["labels.level"][place].tolist() == sample.labels["level"].tolist()
+        state = loader.state_dict()
+        fourth = snapshot(next(iterator))
+    with shardkit.loader(folder, batch_size=16, workers=1, worker_type="thread") as loader:
+        loader.load_state_dict(state)
+        assert snapshot(next(iter(loader))) == fourth

@@ -1,0 +1,147 @@
+"""Training scripts as users run them: no guard, Ctrl-C, kill -9, forks."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+LOOP = """
+    import os, sys, time
+    import shardkit
+
+    loader = shardkit.loader(sys.argv[1], batch_size=4, workers=2, epochs=10_000)
+    for step, batch in enumerate(loader):
+        if step == 2:
+            print(*loader._engine._crew.pids().values(), flush=True)
+"""
+
+
+def _script(tmp_path, text):
+    path = tmp_path / "train.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def _start(tmp_path, text, *arguments):
+    return subprocess.Popen(
+        [sys.executable, str(_script(tmp_path, text)), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def _assert_gone(pids, *, within_s):
+    deadline_s = time.monotonic() + within_s
+    while any(_is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline_s, pids
+        time.sleep(0.02)
+
+
+def test_a_script_needs_no_main_guard(packed, tmp_path):
+    """A script whose loop stands at top level runs once: workers do not import it again."""
+    script = """
+        import sys
+        import shardkit
+
+        print("begun")
+        with shardkit.loader(sys.argv[1], batch_size=4, workers=2) as loader:
+            print(sum(int(batch.weight.sum()) for batch in loader))
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.split(), err) == (0, ["begun", "24"], "")
+
+
+def test_a_script_that_never_closes_ends_cleanly(packed, tmp_path):
+    """A script that ends in the middle of an epoch, with batches held and no close(), exits with 0 and says nothing."""
+    script = """
+        import sys
+        import shardkit
+
+        iterator = iter(shardkit.loader(sys.argv[1], batch_size=4, workers=2))
+        held = [next(iterator), next(iterator)]
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_module_of_the_scripts_folder_does_not_shadow_a_package(packed, tmp_path):
+    """A `json.py` beside the user's script is the user's: the workers take the standard library's."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "select.py").write_text("raise RuntimeError('imported')")
+    script = """
+        import os, sys
+        import shardkit
+
+        os.chdir(sys.argv[2])
+        with shardkit.loader(sys.argv[1], batch_size=24, workers=1) as loader:
+            print(sum(int(batch.weight.sum()) for batch in loader))
+    """
+    with _start(tmp_path, script, packed, tmp_path / "sub") as process:
+        out, err = process.communicate(timeout=60)
+    assert (out.strip(), err) == ("24", "")
+
+
+def test_ctrl_c_leaves_no_process(packed, tmp_path):
+    """SIGINT to the script: a KeyboardInterrupt, nothing from the workers, and no process is left."""
+    with _start(tmp_path, LOOP, packed) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 2
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert err.count("Traceback") == 1
+    _assert_gone(pids, within_s=1)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_workers_of_a_killed_trainer_end_on_their_own(packed, tmp_path, busy):
+    """Kill -9 of the script, in its loop or in a long training step: its workers end within seconds, in silence."""
+    text = LOOP if busy else LOOP + "            time.sleep(60)\n"
+    with _start(tmp_path, text, packed) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 2
+        time.sleep(0.2)
+        process.kill()
+        _, err = process.communicate(timeout=20)
+    _assert_gone(pids, within_s=5)
+    assert err == ""
+
+
+def test_a_fork_of_the_trainer_leaves_its_workers_alone(packed, tmp_path):
+    """A forked child that drops, or iterates over, its copy of the loader disturbs nothing in the parent."""
+    script = """
+        import gc, os, sys, warnings
+        import shardkit
+
+        warnings.simplefilter("ignore")
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=2)
+        iterator = iter(loader)
+        count = int(next(iterator).weight.sum())
+        if os.fork() == 0:
+            print("child", sum(int(batch.weight.sum()) for batch in loader), flush=True)
+            del loader, iterator
+            gc.collect()
+            sys.exit(0)
+        os.wait()
+        count += sum(int(batch.weight.sum()) for batch in iterator)
+        print("parent", count)
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out.split(), err) == (["child", "24", "parent", "24"], "")

@@ -1,0 +1,323 @@
+"""Workers that are killed, stopped, stuck or cannot start: the epoch goes on, or there is a clear error; no hang."""
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from snapshots import snapshot, snapshots
+
+import shardkit
+from shardkit.errors import WorkerError
+
+STUCK = "clip12_0"
+"""The clip that `stuck` makes its workers hang on."""
+
+
+def _loader(source, **options):
+    return shardkit.loader(source, **({"batch_size": 4, "workers": 2} | options))
+
+
+def _pids(loader):
+    return loader._engine._crew.pids()
+
+
+def _is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def _descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _wait_for(condition, *, seconds=10.0):
+    deadline_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def _reference(source, **options):
+    with _loader(source, worker_type="thread", **options) as loader:
+        return snapshots(loader)
+
+
+@pytest.fixture
+def stuck(damaged):
+    """A selection with one clip in a shard that hangs whoever opens it: a FIFO that nobody writes."""
+    ds = shardkit.open(damaged)
+    shard = ds.index.shard[ds.keys.index(STUCK)]
+    keys = [key for key, home in zip(ds.keys, ds.index.shard, strict=True) if home != shard] + [STUCK]
+    path = damaged / ds.shard_names[shard]
+    path.unlink()
+    os.mkfifo(path)
+    return ds.select(keys=keys)
+
+
+def _check_only_the_stuck_clip_is_missing(packed, stuck, batches):
+    expected = _reference(shardkit.open(packed).select(keys=stuck.keys))
+    for before, after in zip(expected, batches, strict=True):
+        if STUCK not in before.keys:
+            assert before == after
+            continue
+        good = [place for place, key in enumerate(before.keys) if key != STUCK]
+        assert after.weight == [weight if place in good else 0 for place, weight in enumerate(before.weight)]
+        for name, array in before.arrays.items():
+            if not name.startswith("events") and name != "weight":
+                assert (after.arrays[name][good] == array[good]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_worker_killed_at_any_moment_costs_nothing(packed, seed):
+    """Kill -9 of one worker at a random moment: the same batches as undisturbed, and no error."""
+    draw = random.Random(seed)
+    expected = _reference(packed, epochs=4)
+    with _loader(packed, epochs=4) as loader:
+        iterator = iter(loader)
+        batches = [snapshot(next(iterator))]
+        victim = draw.choice(list(_pids(loader).values()))
+        timer = threading.Timer(draw.uniform(0, 0.05), os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        batches += [snapshot(batch) for batch in iterator]
+        timer.join()
+    assert batches == expected
+
+
+@pytest.mark.parametrize("moment", ["starting", "idle", "working"])
+def test_all_workers_killed_at_once_are_replaced(packed, moment):
+    """Kill -9 of all four workers, while they start, have nothing to do or work: the same batches, no error."""
+    expected = _reference(packed, batch_size=2, epochs=2)
+    with _loader(packed, batch_size=2, workers=4, epochs=2) as loader:
+        iterator = iter(loader)
+        batches = []
+        if moment == "starting":
+            loader._started()
+        else:
+            batches.append(snapshot(next(iterator)))
+        if moment == "idle":
+            _wait_for(lambda: not loader._engine._board.unclaimed())
+            time.sleep(0.1)
+        for pid in _pids(loader).values():
+            os.kill(pid, signal.SIGKILL)
+        batches += [snapshot(batch) for batch in iterator]
+    assert batches == expected
+
+
+@contextmanager
+def _killing_whoever_is_on(loader, key):
+    """Kills every worker that says it is on the clip `key`, again and again."""
+    row = loader.dataset.index.keys(loader.dataset.rows).index(key)
+    row = int(loader.dataset.rows[row])
+    engine = loader._started()
+    over = threading.Event()
+
+    def kill():
+        while not over.wait(0.02):
+            for worker, pid in list(_pids(loader).items()):
+                claim = engine._board.claim_of(worker)
+                run = claim and engine._runs.get(claim.ticket)
+                if run and engine.ring.views(run.buffer)["row"][claim.slot] == row:
+                    os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_clip_that_kills_every_worker_is_a_fault_of_that_clip(packed, stuck):
+    """A clip whose worker dies twice is skipped; all other clips come, in order, unchanged."""
+    with _loader(stuck, on_error="skip") as loader, _killing_whoever_is_on(loader, STUCK):
+        batches = snapshots(loader)
+        assert loader.skipped == 1
+    _check_only_the_stuck_clip_is_missing(packed, stuck, batches)
+
+
+def test_a_clip_that_kills_every_worker_is_named(stuck):
+    """With on_error='raise' the error names shard and clip, how the workers ended, and what to do."""
+    with (
+        _loader(stuck) as loader,
+        _killing_whoever_is_on(loader, STUCK),
+        pytest.raises(WorkerError, match=rf"tar, clip '{STUCK}': its worker was ended by SIGKILL, twice; check"),
+    ):
+        snapshots(loader)
+
+
+def test_a_clip_that_hangs_is_a_fault_of_that_clip(packed, stuck):
+    """A worker that is on one clip for timeout_s is replaced, the clip skipped, all others unchanged."""
+    with _loader(stuck, on_error="skip", timeout_s=0.6) as loader:
+        batches = snapshots(loader)
+        assert loader.skipped == 1
+    _check_only_the_stuck_clip_is_missing(packed, stuck, batches)
+
+
+def test_a_clip_that_hangs_is_named(stuck):
+    """With on_error='raise' the error names shard, clip and timeout; the loader can be closed at once."""
+    with (
+        _loader(stuck, timeout_s=0.6) as loader,
+        pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 0.6 s \(timeout_s\)"),
+    ):
+        snapshots(loader)
+
+
+def test_a_thread_that_hangs_is_an_error_and_not_a_hang(stuck):
+    """Threads cannot be ended: WorkerError that names the clip and the remedy, and close() returns."""
+    fifo = stuck.folder / stuck.shard_names[stuck.index.shard[stuck.keys.index(STUCK)]]
+    loader = _loader(stuck, worker_type="thread", timeout_s=0.6)
+    with pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 0.6 s in a thread.*'process'"):
+        snapshots(loader)
+    loader.close()
+    os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK))  # lets the thread go
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_worker_stopped_while_idle_is_replaced(packed, workers):
+    """SIGSTOP of a worker that waits for work: after timeout_s another takes its place, and no clip is lost."""
+    expected = _reference(packed, batch_size=2, epochs=2)
+    with _loader(packed, batch_size=2, workers=workers, epochs=2, timeout_s=0.6) as loader:
+        iterator = iter(loader)
+        batches = [snapshot(next(iterator))]
+        _wait_for(lambda: not loader._engine._board.unclaimed())
+        time.sleep(0.1)
+        os.kill(_pids(loader)[0], signal.SIGSTOP)
+        batches += [snapshot(batch) for batch in iterator]
+    assert batches == expected
+
+
+def test_a_worker_stopped_while_it_holds_the_lock_stops_nobody_for_good(packed):
+    """Whoever holds the board's lock without end: the trainer neither hangs nor blames a clip."""
+    expected = _reference(packed, epochs=2)
+    hold = "import fcntl, sys, time; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); time.sleep(1.5)"
+    with _loader(packed, epochs=2, timeout_s=0.5) as loader:
+        iterator = iter(loader)
+        batches = [snapshot(next(iterator))]
+        board = loader._engine._board.region.descriptor
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, str(board)], pass_fds=(board,), stdout=subprocess.PIPE
+        ) as holder:
+            holder.stdout.readline()
+            batches += [snapshot(batch) for batch in iterator]
+    assert batches == expected
+
+
+def test_time_in_the_training_loop_is_no_hang(packed):
+    """A training step longer than timeout_s, with workers stopped as long, costs no clip."""
+    expected = _reference(packed, batch_size=2)
+    with _loader(packed, batch_size=2, timeout_s=0.4) as loader:
+        iterator = iter(loader)
+        batches = [snapshot(next(iterator))]
+        for pid in _pids(loader).values():
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.0)
+        for pid in _pids(loader).values():
+            os.kill(pid, signal.SIGCONT)
+        batches += [snapshot(batch) for batch in iterator]
+    assert batches == expected
+
+
+def test_workers_that_cannot_start_are_an_error(packed, tmp_path, monkeypatch, capfd):
+    """An environment in which workers die on import: WorkerError, no hang; mended, the same loader works."""
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('this environment is broken')\n")
+    with _loader(packed) as loader:
+        with monkeypatch.context() as broken:
+            broken.syspath_prepend(tmp_path)
+            for _ in range(2):
+                with pytest.raises(
+                    WorkerError, match=r"\d+ workers in a row exited with code 1 before they took any work"
+                ):
+                    list(loader)
+        assert "this environment is broken" in capfd.readouterr().err
+        assert len(snapshots(loader)) == 6
+
+
+@pytest.mark.parametrize(("executable", "message"), [("", "no interpreter"), ("/nowhere/python", "cannot be started")])
+def test_without_an_interpreter_there_are_no_workers(packed, monkeypatch, executable, message):
+    """Where sys.executable is empty or gone: WorkerError at the first batch, nothing left open."""
+    gc.collect()
+    with _loader(packed) as loader:
+        descriptors = _descriptors()
+        monkeypatch.setattr(sys, "executable", executable)
+        with pytest.raises(WorkerError, match=message):
+            list(loader)
+        gc.collect()
+        assert _descriptors() == descriptors
+
+
+def test_close_leaves_no_process_and_no_descriptor(packed):
+    """After close(), and after a second one, the workers are gone and every descriptor is closed."""
+    gc.collect()
+    descriptors = _descriptors()
+    loader = _loader(packed)
+    next(iter(loader))
+    pids = list(_pids(loader).values())
+    loader.close()
+    loader.close()
+    assert not any(_is_running(pid) for pid in pids)
+    assert _descriptors() == descriptors
+
+
+def test_a_forgotten_loader_ends_its_workers(packed):
+    """A loader that is dropped in the middle of an epoch, without close(), takes its workers with it."""
+    loader = _loader(packed)
+    iterator = iter(loader)
+    next(iterator)
+    pids = list(_pids(loader).values())
+    del loader, iterator
+    gc.collect()
+    assert not any(_is_running(pid) for pid in pids)
+
+
+def test_close_does_not_wait_for_a_clip_that_hangs(stuck):
+    """close() with a worker stuck in a clip takes a few seconds at most, and the worker is gone."""
+    loader = _loader(stuck, shuffle=False)
+    iterator = iter(loader)
+    next(iterator)
+    _wait_for(lambda: not loader._engine._board.unclaimed())
+    pids = list(_pids(loader).values())
+    began_s = time.monotonic()
+    loader.close()
+    assert time.monotonic() - began_s < 6
+    assert not any(_is_running(pid) for pid in pids)
+
+
+def test_a_worker_process_never_imports_torch(packed):
+    """What a worker has mapped into memory holds no torch library, and no FFmpeg or decord either."""
+    with _loader(packed) as loader:
+        next(iter(loader))
+        maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in _pids(loader).values())
+    assert "simplejpeg" in maps
+    assert not any(name in maps for name in ("libtorch", "decord", "/av/", "libav"))
+
+
+def test_ctrl_c_between_reading_reports_and_noting_them_is_no_hang(packed, monkeypatch):
+    """An interrupt that loses reports ends the iteration at once, and the next one starts anew and is whole."""
+    with _loader(packed) as loader:
+        iterator = iter(loader)
+        next(iterator)
+        reader = loader._engine._reports
+        drain = reader.drain
+
+        def interrupted():
+            if drain():
+                raise KeyboardInterrupt
+            return []
+
+        monkeypatch.setattr(reader, "drain", interrupted)
+        began_s = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            list(iterator)
+        assert time.monotonic() - began_s < 5
+        assert len(snapshots(loader)) == 6

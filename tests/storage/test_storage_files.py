@@ -1,0 +1,120 @@
+"""Local files: whole or not at all; errors that say what to do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shardkit.errors import StorageError, UsageError
+from shardkit.storage.files import atomic_file, local_path, map_file, read_bytes, storage_errors, write_atomic
+
+
+def _listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_atomic_write_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    """After write_atomic there is the new content under the name, and no temporary file."""
+    path = tmp_path / "index.arrow"
+    write_atomic(path, b"old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert _listing(tmp_path) == ["index.arrow"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, OSError])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, failure):
+    """Whatever ends the writing, the old content stands and the temporary file is gone."""
+    path = tmp_path / "index.arrow"
+    write_atomic(path, b"old")
+
+    def write():
+        with atomic_file(path) as file:
+            file.write(b"half of the ne")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
+    assert path.read_bytes() == b"old"
+    assert _listing(tmp_path) == ["index.arrow"]
+
+
+def test_the_file_is_not_there_before_it_is_complete(tmp_path):
+    """While it is being written, nobody sees the file under its name."""
+    path = tmp_path / "index.arrow"
+    with atomic_file(path) as file:
+        file.write(b"all of it")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"all of it"
+
+
+def test_a_full_disk_is_a_storage_error(tmp_path):
+    """ENOSPC while writing: StorageError with path and remedy, and the old file stands."""
+    path = tmp_path / "shard.tar"
+    path.write_bytes(b"old")
+    (tmp_path / "shard.tar.tmp").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"shard.tar: No space left on device; make room .*--resume"):
+        write_atomic(path, b"x" * 100_000)
+    assert path.read_bytes() == b"old"
+    assert _listing(tmp_path) == ["shard.tar"]
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
+    """Writing into a missing folder: StorageError that names the file."""
+    with pytest.raises(StorageError, match=r"missing/x: No such file or directory; check the path"):
+        write_atomic(tmp_path / "missing" / "x", b"")
+
+
+def test_a_folder_in_a_files_place_is_a_storage_error(tmp_path):
+    """Reading a folder, or replacing one by a file: StorageError that says what is in the way."""
+    with pytest.raises(StorageError, match="a file stands where a folder is needed, or the other way round"):
+        read_bytes(tmp_path)
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    with pytest.raises(StorageError, match="/x: "):
+        write_atomic(tmp_path / "x", b"")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_a_storage_error(tmp_path):
+    """A file that may not be read: StorageError that says to change its permissions."""
+    path = tmp_path / "x"
+    path.write_bytes(b"")
+    path.chmod(0)
+    with pytest.raises(StorageError, match="change its permissions"):
+        read_bytes(path)
+
+
+@pytest.mark.parametrize("read", [read_bytes, map_file])
+def test_a_missing_file_is_a_storage_error(tmp_path, read):
+    """Reading what is not there: StorageError with the path, from the OSError."""
+    with pytest.raises(StorageError, match=r"nothing: No such file") as caught:
+        read(tmp_path / "nothing")
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize("content", [b"", b"some bytes"])
+def test_a_mapped_file_has_the_files_bytes(tmp_path, content):
+    """map_file gives what read_bytes gives, also for an empty file, and holds no descriptor."""
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    buffer = map_file(path)
+    assert bytes(memoryview(buffer)) == read_bytes(path) == content
+    path.unlink()
+    assert bytes(memoryview(buffer)) == content
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= descriptors + 1
+
+
+def test_an_error_without_a_number_passes():
+    """storage_errors translates what the system reports, and nothing else."""
+    with pytest.raises(OSError, match="made up") as caught, storage_errors("x"):
+        raise OSError("made up")
+    assert not isinstance(caught.value, StorageError)
+
+
+def test_a_url_is_no_local_path(tmp_path):
+    """local_path takes paths in any form and refuses URLs by name."""
+    assert local_path(str(tmp_path)) == local_path(tmp_path) == tmp_path
+    with pytest.raises(UsageError, match=r"https://x/y: only local paths"):
+        local_path("https://x/y")
