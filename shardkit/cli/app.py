@@ -1,8 +1,8 @@
 """The commands; each one turns its options into a call of the front door and prints what came of it."""
 
 import json
+from dataclasses import asdict
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,6 +52,7 @@ class Require(str, Enum):
     ANY = "any"
 
 
+# Paths stay text: a Path would make `https:/host` of `https://host`, and the message would not show what was typed.
 FormatOption = Annotated[Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")]
 ColumnOption = Annotated[
     list[str] | None,
@@ -87,11 +88,9 @@ def _options(
 
 @app.command()
 def pack(
-    annotations: Annotated[
-        Path, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")
-    ],
-    media: Annotated[Path, typer.Option(help="Folder of the media files; never written to.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the data set into.")],
+    annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
+    media: Annotated[str, typer.Option(help="Folder of the media files; never written to.")],
+    out: Annotated[str, typer.Option(help="Folder to write the data set into.")],
     format: FormatOption = Format.AUTO,
     column: ColumnOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
@@ -175,7 +174,7 @@ def pack(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(help="A packed data set.")],
+    path: Annotated[str, typer.Argument(help="A packed data set.")],
     json_: JsonOption = False,
 ) -> None:
     """Show what is in a data set: clips, hours, classes, flags, rejects, settings.
@@ -198,8 +197,8 @@ def info(
 
 @app.command()
 def relabel(
-    path: Annotated[Path, typer.Argument(help="A packed data set.")],
-    annotations: Annotated[Path, typer.Argument(help="Annotation file with the new labels.")],
+    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    annotations: Annotated[str, typer.Argument(help="Annotation file with the new labels.")],
     format: FormatOption = Format.AUTO,
     column: ColumnOption = None,
     split: SplitOption = None,
@@ -227,13 +226,15 @@ def relabel(
         seed=seed,
     )
     if json_:
-        _print_json({"relabelled": report.relabelled, "unnamed": report.unnamed, "unused": report.unused})
+        _print_json(asdict(report))
         return
     typer.echo(f"relabelled {report.relabelled:,} clips")
     if report.unnamed:
         typer.echo(f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now")
     if report.unused:
         typer.echo(f"{report.unused:,} rows of {annotations} belong to no packed clip")
+    if report.unread:
+        typer.echo(f"{report.unread:,} rows of {annotations} cannot be used; packing it would name each")
 
 
 def _columns(pairs: list[str] | None) -> dict[str, str]:

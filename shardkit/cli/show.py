@@ -58,36 +58,37 @@ class PackDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._task is not None:  # stopping a bar that was never shown prints an empty line
+            self._bar.stop()
 
 
 def show_pack_report(report: "PackReport") -> None:
     """Prints what was packed and what was rejected."""
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    done = f"in {report.elapsed_s:.1f} s, {report.clips_per_s:.1f} clips/s"
     console.print(
         f"packed {report.packed:,} of {report.rows:,} clips into {report.out} "
         f"({report.shards} shards, {shown_size(report.size_bytes)}, {report.media_s / 3600:.2f} h of media) "
-        f"in {report.elapsed_s:.1f} s, {report.clips_per_s:.1f} clips/s",
-        highlight=False,
+        f"{done if report.fresh else 'by an earlier run; nothing was left to do'}",
     )
     _print_counts(console, "rejected", report.rejected)
     if report.rejected:
-        console.print(f"  each with its reason in {report.out}/rejects.jsonl", highlight=False)
+        console.print(f"  each with its reason in {report.out}/rejects.jsonl")
     _print_counts(console, "flagged", report.flags)
 
 
 def show_info(info: "DatasetInfo") -> None:
     """Prints what is in a data set."""
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]{info.path}[/bold]  {info.name}, digest {info.digest}", highlight=False)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console.print(info.path, style="bold", end="")
+    console.print(f"  {info.name}, digest {info.digest}")
     console.print(
         f"{info.clips:,} clips, {info.hours:.2f} h, {info.shards} shards, {shown_size(info.size_bytes)}; "
         f"{info.with_video:,} with video, {info.with_audio:,} with audio, {info.events:,} events",
-        highlight=False,
     )
     _print_counts(console, "splits", {name or "(none)": count for name, count in info.splits.items()})
     settings = ", ".join(f"{name} {_setting(value)}" for name, value in info.settings.items())
-    console.print(f"settings: {settings}", highlight=False)
+    console.print(f"settings: {settings}")
     for set_name, levels in info.classes.items():
         for level, classes in levels.items():
             console.print(_class_table(f"{set_name}: {level}", classes))
@@ -100,7 +101,7 @@ def show_info(info: "DatasetInfo") -> None:
 def _print_counts(console: Console, title: str, counts: Mapping[str, int]) -> None:
     if counts:
         items = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        console.print(f"{title}: {items}", highlight=False)
+        console.print(f"{title}: {items}")
 
 
 def _setting(value: object) -> object:

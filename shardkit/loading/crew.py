@@ -1,6 +1,7 @@
 """Crews: the workers of a loader, as processes or as threads, behind one interface."""
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -61,7 +62,11 @@ class ProcessCrew:
         """See Crew."""
         process = self._processes.pop(worker)
         process.kill()
-        code = process.wait()
+        try:
+            code = process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # In an uninterruptible call, such as on a dead network disk: it ends with that, and never runs again.
+            code = -signal.SIGKILL
         for descriptor in [d for d, number in self._sentinels.items() if number == worker]:
             del self._sentinels[descriptor]
             os.close(descriptor)

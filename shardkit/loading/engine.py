@@ -89,6 +89,7 @@ class Engine:
             start = WorkerStart(
                 folder=str(self._dataset.folder),
                 index_name=self._dataset.index_name,
+                index_xxh3=self._dataset.manifest.index.xxh3,
                 shards=self._dataset.shard_names,
                 plan=plan.to_json(),
                 batch_size=batch_size,

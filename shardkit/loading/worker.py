@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from shardkit.errors import ShardkitError
+from shardkit.errors import CorruptShardError, ShardkitError
 from shardkit.format.index import decode_index
+from shardkit.format.manifest import MANIFEST_NAME, Manifest
 from shardkit.loading.board import Board
 from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout, ClipPlan
 from shardkit.loading.region import Region
 from shardkit.loading.reports import Fault, Report, send
-from shardkit.storage.files import map_file
+from shardkit.storage.files import map_file, read_bytes
 from shardkit.storage.shards import ShardReader
 
 
@@ -32,6 +33,8 @@ class WorkerStart:
 
     folder: str
     index_name: str
+    index_xxh3: str
+    """Digest of the index that the rows to load are numbers of."""
     shards: tuple[str, ...]
     plan: str
     """ClipPlan as JSON."""
@@ -103,6 +106,10 @@ def main() -> None:
     plan = ClipPlan.from_json(start.plan)
     layout = BatchLayout.of(plan, start.batch_size)
     folder = Path(start.folder)
+    # A worker may be started long after the data set was opened, when another one stands in its place.
+    manifest = Manifest.from_bytes(read_bytes(folder / MANIFEST_NAME), path=str(folder / MANIFEST_NAME))
+    if manifest.index.xxh3 != start.index_xxh3:
+        raise CorruptShardError(f"{folder}: the data set was replaced while it is being loaded; start the loader anew")
     index_path = folder / start.index_name
     index = decode_index(map_file(index_path), path=str(index_path))
     board = Board(

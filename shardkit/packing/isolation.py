@@ -3,12 +3,14 @@
 import os
 import select
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
@@ -37,38 +39,44 @@ class _EndedError(Exception):
 
 
 class _Worker:
-    """One worker process; started when it is first asked."""
+    """One worker process; started when it is first asked. One thread at a time asks it, any thread may stop it."""
 
     def __init__(self, settings: PackSettings) -> None:
         self._settings = msgpack.packb(settings.to_json())
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._stopped = False
+        self._starting = threading.Lock()
 
     def ask(self, request: bytes, timeout_s: float) -> Any:
         """The worker's answer."""
-        process = self._process or self._start()
-        assert process.stdin is not None
         try:
-            write_message(process.stdin, request)  # type: ignore[arg-type]
+            process = self._process or self._start()
+            self._send(process, request)
             return msgpack.unpackb(self._receive(process, timeout_s))
         except BrokenPipeError as exc:
-            raise _EndedError(self.kill()) from exc
+            raise _EndedError(self.end()) from exc
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        if self._closed:
-            raise WorkerError("packing was stopped")
-        process = self._process = start_module("shardkit.packing.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdin is not None
+        # Under the lock, so that no process is started behind the back of `stop`.
+        with self._starting:
+            if self._stopped:
+                raise WorkerError("packing was stopped")
+            process = self._process = start_module(
+                "shardkit.packing.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
         try:
             if self._receive(process, START_TIMEOUT_S) != READY:
                 raise WorkerError("a pack worker said something unexpected when it started")
         except (_EndedError, _DeadlineError) as exc:
-            self.kill()
             raise WorkerError(
                 f"a pack worker {exc} before it was ready; what it wrote to standard error says why"
             ) from exc
-        write_message(process.stdin, self._settings)  # type: ignore[arg-type]
+        self._send(process, self._settings)
         return process
+
+    def _send(self, process: "subprocess.Popen[bytes]", body: bytes) -> None:
+        assert process.stdin is not None
+        write_message(process.stdin, body)  # type: ignore[arg-type]
 
     def _receive(self, process: "subprocess.Popen[bytes]", timeout_s: float) -> bytes:
         deadline_s = time.monotonic() + timeout_s
@@ -77,22 +85,32 @@ class _Worker:
 
     def _read(self, process: "subprocess.Popen[bytes]", count: int, deadline_s: float) -> bytes:
         assert process.stdout is not None
-        parts = []
         descriptor = process.stdout.fileno()
+        # Not select(), which knows no descriptor above 1,023: a machine with hundreds of cores gets there.
+        readable = select.poll()
+        readable.register(descriptor, select.POLLIN)
+        parts = []
         while count:
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
-                self.kill()
+            if left_s <= 0 or not readable.poll(left_s * 1000):
+                self.end()
                 raise _DeadlineError("gave no answer in time")
             part = os.read(descriptor, min(count, 1 << 20))
             if not part:
-                raise _EndedError(self.kill())
+                raise _EndedError(self.end())
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
 
-    def kill(self) -> str:
-        """Ends the process; returns how it ended."""
+    def stop(self) -> None:
+        """Ends the process for good; whoever waits for an answer learns that it ended."""
+        with self._starting:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def end(self) -> str:
+        """Ends the process and lets go of its pipes; returns how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "ended"
@@ -103,11 +121,6 @@ class _Worker:
                 with suppress(BrokenPipeError):  # what was buffered for it is of no use
                     pipe.close()
         return ending(code)
-
-    def close(self) -> None:
-        """Ends the process for good."""
-        self._closed = True
-        self.kill()
 
 
 class IsolatedWorkers:
@@ -153,6 +166,7 @@ class IsolatedWorkers:
 
     def _ask_twice(self, worker: _Worker, request: dict[str, Any]) -> dict[str, Any]:
         body = msgpack.packb(request)
+        name = Path(request["path"]).name
         how = ""
         # A worker can be killed for reasons of the system's own, and a clip must not depend on those.
         for _ in range(2):
@@ -160,7 +174,7 @@ class IsolatedWorkers:
                 answer: dict[str, Any] = worker.ask(body, self._clip_timeout_s)
             except _DeadlineError:
                 detail = (
-                    f"{request['path']}: not packed after {self._clip_timeout_s:g} s; leave it out, or give more time "
+                    f"{name}: not packed after {self._clip_timeout_s:g} s; leave it out, or give more time "
                     "with --clip-timeout"
                 )
                 return {"reason": Reason.TIMEOUT.value, "detail": detail}
@@ -168,15 +182,17 @@ class IsolatedWorkers:
                 how = str(exc)
             else:
                 return answer
-        detail = f"{request['path']}: its worker process {how}, twice; the file is damaged: leave it out"
+        detail = f"{name}: its worker process {how}, twice; the file is damaged: leave it out"
         return {"reason": Reason.CRASH.value, "detail": detail}
 
     def close(self) -> None:
         """Ends the processes and threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
-            worker.close()
+            worker.stop()
         self._threads.shutdown(wait=True)
+        for worker in self._workers:
+            worker.end()
 
     def __enter__(self) -> "IsolatedWorkers":
         return self

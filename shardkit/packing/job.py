@@ -8,6 +8,8 @@ from shardkit.annotations.reading import FormatName
 from shardkit.errors import UsageError
 from shardkit.packing.settings import PackSettings
 
+LONGEST_TIMEOUT_S = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class PackJob:
@@ -36,7 +38,9 @@ class PackJob:
             raise UsageError(f"max_rejects={self.max_rejects!r}: a share from 0 to 1 is needed")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers={self.workers!r}: at least 1 is needed")
-        if not self.clip_timeout_s > 0:
-            raise UsageError(f"clip_timeout={self.clip_timeout_s!r}: a number of seconds above 0 is needed")
+        if not 0 < self.clip_timeout_s <= LONGEST_TIMEOUT_S:
+            raise UsageError(f"clip_timeout={self.clip_timeout_s!r}: seconds above 0, up to a day, are needed")
+        if self.stratify is not None and self.split is None:
+            raise UsageError(f"stratify={self.stratify!r} says how to split: give the shares too, as split")
         if self.resume and self.overwrite:
             raise UsageError("resume goes on with what is there, overwrite removes it: give one of them")

@@ -34,9 +34,15 @@ class PackReport:
     size_bytes: int
     media_s: float
     """Length of the packed clips together."""
+    fresh: int
+    """Clips that this run decoded itself; 0 where the data set was complete already."""
     elapsed_s: float
-    clips_per_s: float
+
+    @property
+    def clips_per_s(self) -> float:
+        """Clips that this run decoded, by the second."""
+        return self.fresh / self.elapsed_s
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
-        return asdict(self)
+        return asdict(self) | {"clips_per_s": self.clips_per_s}

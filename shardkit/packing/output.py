@@ -12,7 +12,7 @@ from types import TracebackType
 import pyarrow as pa
 
 from shardkit.clip import Reject
-from shardkit.errors import DataError, StorageError, UsageError
+from shardkit.errors import CorruptShardError, DataError, StorageError, UsageError
 from shardkit.format.digest import file_digest
 from shardkit.format.index import decode_batch, encode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, REJECTS_NAME, FileInfo, Manifest
@@ -23,6 +23,8 @@ from shardkit.storage.files import TEMPORARY_SUFFIX, map_file, read_bytes, stora
 WORK_NAME = ".packing"
 """Folder of what a packing run needs and a data set does not; gone once the manifest is written."""
 PLAN_NAME = "plan.json"
+RELABEL_NAME = "relabel.json"
+"""Names the index that is about to replace the old one, until a manifest vouches for it."""
 
 
 class PackOutput:
@@ -32,29 +34,46 @@ class PackOutput:
         self.folder = folder
         self._work = folder / WORK_NAME
         self._lock = -1
+        self._cleared = False
 
     def __enter__(self) -> "PackOutput":
         with storage_errors(self.folder):
             self._work.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
+            lock_path = self._work / "lock"
+            self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A run that ended meanwhile has removed the file, and with it the lock on it.
+                mine = lock_path.exists() and os.path.samestat(os.fstat(self._lock), lock_path.stat())
+            except BlockingIOError:
+                mine = False
+            except BaseException:
+                os.close(self._lock)
+                raise
+        if not mine:
             os.close(self._lock)
             raise StorageError(
-                f"{self.folder}: another `shardkit pack` is writing here; wait for it, or stop it"
-            ) from exc
+                f"{self.folder}: another `shardkit pack` or `relabel` is writing here; wait for it, or stop it"
+            )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
-        # A run that stopped before it had a plan leaves nothing behind.
-        if not (self._work / PLAN_NAME).exists():
-            shutil.rmtree(self._work, ignore_errors=True)
+        # A run that stopped before its first shard was complete leaves nothing behind.
+        if not (self._cleared or any(self._work.glob("*" + PART_SUFFIX)) or (self._work / RELABEL_NAME).exists()):
+            self.clear()
             with suppress(OSError):  # it holds something
                 self.folder.rmdir()
+        os.close(self._lock)
+
+    def clear(self) -> None:
+        """Removes what packing needs and a data set does not."""
+        # The plan first: a kill in between leaves nothing that could be taken for a run to resume.
+        with storage_errors(self._work):
+            (self._work / PLAN_NAME).unlink(missing_ok=True)
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._cleared = True  # from here on the folder can be another run's
 
     def finished(self) -> bool:
         """Whether a complete data set is here."""
@@ -96,34 +115,40 @@ class PackOutput:
         )
         if taken is not None:
             raise UsageError(f"{self.folder}: {taken} is there already; choose another folder or another --name")
-        content = {
-            "digest": plan_digest,
-            "shards": [plan.shard_name(shard) for shard in range(plan.shard_count)],
-        }
-        write_atomic(begun, json.dumps(content).encode())
+        self._write_plan(plan_digest, [plan.shard_name(shard) for shard in range(plan.shard_count)])
+
+    def _write_plan(self, digest: str, shard_names: Sequence[str]) -> None:
+        content = {"digest": digest, "shards": list(shard_names)}
+        write_atomic(self._work / PLAN_NAME, json.dumps(content).encode())
 
     def _remove_output(self) -> None:
         """Removes what packing wrote here, the manifest first, and nothing else."""
         names: list[str] = []
+        begun = self._work / PLAN_NAME
+        if self.finished():
+            try:
+                names += [shard.name for shard in self._manifest().shards]
+            except DataError as exc:
+                raise UsageError(
+                    f"{self.folder}: its manifest cannot be read, so --overwrite does not know which files are its "
+                    f"own ({exc}); delete the folder yourself"
+                ) from exc
+        if begun.exists():
+            names += json.loads(read_bytes(begun))["shards"]
+        # Killed half-way, the names are still known to the next --overwrite.
+        self._write_plan("", names)
         with storage_errors(self.folder):
-            begun = self._work / PLAN_NAME
-            if self.finished():
-                try:
-                    manifest = Manifest.from_bytes(read_bytes(self.folder / MANIFEST_NAME), path=MANIFEST_NAME)
-                except DataError as exc:
-                    raise UsageError(
-                        f"{self.folder}: its manifest cannot be read, so --overwrite does not know which files are its "
-                        f"own ({exc}); delete the folder yourself"
-                    ) from exc
-                names += [shard.name for shard in manifest.shards]
-            if begun.exists():
-                names += json.loads(read_bytes(begun))["shards"]
             for name in (MANIFEST_NAME, INDEX_NAME, REJECTS_NAME, *names):
                 for path in (self.folder / name, self.folder / (name + TEMPORARY_SUFFIX)):
                     path.unlink(missing_ok=True)
             for path in self._work.iterdir():
-                if path.name != "lock":
+                if path.name not in ("lock", PLAN_NAME):
                     path.unlink()
+            begun.unlink()
+
+    def _manifest(self) -> Manifest:
+        path = self.folder / MANIFEST_NAME
+        return Manifest.from_bytes(read_bytes(path), path=str(path))
 
     def read(self) -> tuple[Manifest, pa.RecordBatch]:
         """Manifest and index rows of the complete data set that is here.
@@ -131,9 +156,16 @@ class PackOutput:
         Raises:
             DataError: They are damaged.
         """
-        manifest_path, index_path = self.folder / MANIFEST_NAME, self.folder / INDEX_NAME
-        manifest = Manifest.from_bytes(read_bytes(manifest_path), path=str(manifest_path))
-        return manifest, decode_batch(map_file(index_path), path=str(index_path))
+        manifest, index_path = self._manifest(), self.folder / INDEX_NAME
+        buffer = map_file(index_path)
+        known = {manifest.index.xxh3}
+        if (self._work / RELABEL_NAME).exists():
+            known.add(json.loads(read_bytes(self._work / RELABEL_NAME))["xxh3"])
+        if (found := file_digest(buffer)) not in known:
+            raise CorruptShardError(
+                f"{index_path}: xxh3 is {found}, {MANIFEST_NAME} says {manifest.index.xxh3}; copy the data set again",
+            )
+        return manifest, decode_batch(buffer, path=str(index_path))
 
     def shard_path(self, name: str) -> Path:
         """Where a shard lies."""
@@ -163,10 +195,13 @@ class PackOutput:
     def write_index(self, batch: pa.RecordBatch) -> FileInfo:
         """Writes `index.arrow`."""
         data = encode_index(batch)
+        about = FileInfo(len(data), file_digest(data))
+        if self.finished():
+            write_atomic(self._work / RELABEL_NAME, json.dumps({"xxh3": about.xxh3}).encode())
         write_atomic(self.folder / INDEX_NAME, data)
-        return FileInfo(len(data), file_digest(data))
+        return about
 
     def commit(self, manifest: Manifest) -> None:
         """Writes the manifest, which makes the folder a data set, and clears away what packing needed."""
         write_atomic(self.folder / MANIFEST_NAME, manifest.to_bytes())
-        shutil.rmtree(self._work)
+        self.clear()

@@ -1,20 +1,18 @@
 """Packing: an annotation file and a media folder become a data set of tar shards."""
 
 import math
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardkit.annotations.reading import read_annotations
 from shardkit.clip import Reason, Reject
 from shardkit.cores import usable_cores
 from shardkit.errors import TooManyRejectsError, UsageError
-from shardkit.format.digest import file_digest
 from shardkit.format.index import column_type, index_schema
 from shardkit.format.manifest import Manifest
 from shardkit.format.message import encode_message
@@ -25,15 +23,12 @@ from shardkit.packing.job import PackJob
 from shardkit.packing.keys import clip_keys
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
+from shardkit.packing.provenance import about_annotations, libraries
 from shardkit.packing.shard_files import ShardPart, read_part, write_part, write_shard
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.sources import find_sources
 from shardkit.packing.splits import assign_splits
 from shardkit.planning.order import ORDER_VERSION
-from shardkit.storage.files import read_bytes
-
-LIBRARIES = ("av", "numpy", "pyarrow", "simplejpeg", "webdataset")
-"""Packages whose versions may show in the bytes."""
 
 
 def run_job(job: PackJob, progress: Callable[[PackProgress], None] | None = None) -> PackReport:
@@ -60,26 +55,27 @@ class _Run:
         self._job = job
         self._progress = progress
         self._began_s = time.monotonic()
-        annotation_bytes = read_bytes(job.annotations)
         self._annotations = read_annotations(job.annotations, format=job.format, column=job.column)
-        self._about_annotations = {
-            "name": job.annotations.name,
-            "format": self._annotations.format,
-            "rows": self._annotations.row_count,
-            "xxh3": file_digest(annotation_bytes),
-        }
-        self._libraries = {name: version(name) for name in LIBRARIES} | {"machine": platform.machine()}
+        self._about_annotations = about_annotations(job.annotations, self._annotations)
+        self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
+        self._named: dict[int, tuple[str, str]] = {}
+        """Row to key and split."""
         self._done = self._fresh = self._total = 0
 
     def run(self) -> PackReport:
         job = self._job
         plan = self._plan()
+        inputs = {
+            "libraries": self._libraries,
+            "annotations": self._about_annotations["xxh3"],
+            "format": self._annotations.format,
+            "column": dict(job.column),
+        }
         with PackOutput(job.out) as output:
             if job.resume and output.finished():
                 return self._check_finished(output)
-            digest = plan.digest(job.settings, self._libraries | {"annotations": str(self._about_annotations["xxh3"])})
-            output.begin(digest, plan, resume=job.resume, overwrite=job.overwrite)
+            output.begin(plan.digest(job.settings, inputs), plan, resume=job.resume, overwrite=job.overwrite)
             self._check_rejects(output)
             if not plan.candidates:
                 output.write_rejects(self._rejects)
@@ -91,11 +87,10 @@ class _Run:
         """Which clips are decoded, and into which shard they go; the rest is rejected."""
         job, annotations = self._job, self._annotations
         clips = annotations.clips
-        keys = dict(zip((clip.row for clip in clips), clip_keys(clips), strict=True))
         if job.split is None:
-            splits = {clip.row: clip.split or "" for clip in clips}
+            splits = [clip.split or "" for clip in clips]
         else:
-            assigned = assign_splits(
+            splits = assign_splits(
                 clips,
                 shares=job.split,
                 group=job.split_group,
@@ -103,21 +98,17 @@ class _Run:
                 label_sets=annotations.label_sets,
                 seed=job.settings.seed,
             )
-            splits = dict(zip((clip.row for clip in clips), assigned, strict=True))
+        self._named = dict(zip((clip.row for clip in clips), zip(clip_keys(clips), splits, strict=True), strict=True))
         located, missing = find_sources(clips, job.media)
         self._rejects += missing
         self._total = len(located)
-        candidates = [Candidate(keys[each.clip.row], each, splits[each.clip.row]) for each in located]
+        candidates = [Candidate(*self._named[each.clip.row], each) for each in located]
         return plan_shards(candidates, job.settings, name=job.name)
 
     def _pack_shards(self, plan: ShardPlan, output: PackOutput) -> None:
-        names: dict[str, list[Any]] = {name: [] for name in self._annotations.columns}
-        for clip in self._annotations.clips:
-            for name, values in names.items():
-                values.append(clip.columns.get(name))
-        schema = index_schema(
-            self._annotations.label_sets, {name: column_type(values) for name, values in names.items()}
-        )
+        clips = self._annotations.clips
+        columns = {name: column_type(clip.columns.get(name) for clip in clips) for name in self._annotations.columns}
+        schema = index_schema(self._annotations.label_sets, columns)
         todo = []
         for shard in range(plan.shard_count):
             part = output.part(plan.shard_name(shard))
@@ -210,9 +201,9 @@ class _Run:
             label_sets=annotations.label_sets,
             event_classes=annotations.event_classes,
             columns=annotations.columns,
-            splits=_split_counts(batch),
+            splits=_counts(batch.column("split")),
             clip_count=batch.num_rows,
-            duration_s=math.fsum(batch.column("duration_s").to_pylist()),
+            duration_s=math.fsum(batch.column("duration_s").to_numpy()),
             reject_counts=dict(sorted(Counter(r.reason.value for r in self._rejects).items())),
             shards=tuple(part.info for part in parts),
             index=index,
@@ -225,31 +216,48 @@ class _Run:
         """The report of a data set that is complete already, if it is the one that was asked for.
 
         Raises:
-            UsageError: It is of other settings or annotations.
+            UsageError: It is of other settings, annotations or splits.
+            DataError: It is damaged.
         """
+        job, annotations = self._job, self._annotations
         manifest, batch = output.read()
-        wanted = (self._job.settings.to_json(), self._about_annotations, self._libraries)
-        if (dict(manifest.settings), dict(manifest.annotations), dict(manifest.libraries)) != wanted:
+        found = (
+            manifest.name,
+            dict(manifest.settings),
+            dict(manifest.annotations),
+            dict(manifest.libraries),
+            (manifest.label_sets, manifest.event_classes, manifest.columns),
+            list(zip(*(batch.column(name).to_pylist() for name in ("key", "split")), strict=True)),
+        )
+        wanted = (
+            job.name,
+            job.settings.to_json(),
+            self._about_annotations,
+            self._libraries,
+            (annotations.label_sets, annotations.event_classes, annotations.columns),
+            [self._named.get(row) for row in batch.column("row").to_pylist()],
+        )
+        if found != wanted:
             raise UsageError(
-                f"{output.folder}: holds a data set of other settings, annotations or library versions; "
+                f"{output.folder}: holds a data set of other settings, annotations, splits or library versions; "
                 "choose another folder, or replace it with --overwrite",
             )
+        output.clear()
         return self._report(output, manifest, batch)
 
     def _report(self, output: PackOutput, manifest: Manifest, batch: pa.RecordBatch) -> PackReport:
-        flags = Counter(flag for row in batch.column("flags").to_pylist() for flag in row)
         elapsed_s = time.monotonic() - self._began_s
         return PackReport(
             out=str(output.folder),
             rows=self._annotations.row_count,
             packed=manifest.clip_count,
             rejected=manifest.reject_counts,
-            flags=dict(sorted(flags.items())),
+            flags=_counts(batch.column("flags").flatten()),
             shards=len(manifest.shards),
             size_bytes=sum(shard.size_bytes for shard in manifest.shards),
             media_s=manifest.duration_s,
+            fresh=self._fresh,
             elapsed_s=elapsed_s,
-            clips_per_s=self._fresh / elapsed_s,
         )
 
 
@@ -279,9 +287,10 @@ def _one_batch(parts: Sequence[ShardPart]) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def _split_counts(batch: pa.RecordBatch) -> dict[str, int]:
-    counts = Counter(batch.column("split").to_pylist())
-    return dict(sorted(counts.items()))
+def _counts(values: pa.Array) -> dict[str, int]:
+    """How often each text stands in a column, by text."""
+    counted = pc.value_counts(values)
+    return dict(sorted(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)))
 
 
 def _counted(rejects: Sequence[Reject]) -> str:

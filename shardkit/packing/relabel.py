@@ -15,7 +15,6 @@ from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.reading import FormatName, read_annotations
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
-from shardkit.format.digest import file_digest
 from shardkit.format.index import (
     COLUMN_PREFIX,
     LABEL_PREFIX,
@@ -24,10 +23,11 @@ from shardkit.format.index import (
     event_values,
     index_schema,
 )
+from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.keys import clip_keys
 from shardkit.packing.output import PackOutput
+from shardkit.packing.provenance import about_annotations
 from shardkit.packing.splits import assign_splits
-from shardkit.storage.files import read_bytes
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
 
@@ -40,7 +40,9 @@ class RelabelReport:
     unnamed: int
     """Clips that it does not name: their labels are unknown now."""
     unused: int
-    """Rows of the annotation file that no packed clip belongs to."""
+    """Good rows of the annotation file that no packed clip belongs to."""
+    unread: int
+    """Rows of the annotation file that cannot be used, such as those without an id."""
 
 
 def relabel_dataset(
@@ -55,10 +57,12 @@ def relabel_dataset(
     seed: int = 0,
 ) -> RelabelReport:
     """See `shardkit.relabel`."""
+    if stratify is not None and split is None:
+        raise UsageError(f"stratify={stratify!r} says how to split: give the shares too, as split")
+    if not (folder / MANIFEST_NAME).exists():
+        raise UsageError(f"{folder}: no data set to relabel; check the path, or finish packing with --resume")
     annotated = read_annotations(annotations, format=format, column=column)
     with PackOutput(folder) as output:
-        if not output.finished():
-            raise UsageError(f"{folder}: no data set to relabel; check the path, or finish packing with --resume")
         manifest, batch = output.read()
         keys = batch.column("key").to_pylist()
         by_key = dict(zip(clip_keys(annotated.clips), annotated.clips, strict=True))
@@ -80,15 +84,10 @@ def relabel_dataset(
                 columns=annotated.columns,
                 splits=dict(sorted(Counter(splits).items())),
                 index=index,
-                annotations={
-                    "name": annotations.name,
-                    "format": annotated.format,
-                    "rows": annotated.row_count,
-                    "xxh3": file_digest(read_bytes(annotations)),
-                },
+                annotations=about_annotations(annotations, annotated),
             )
         )
-    return RelabelReport(len(named), len(clips) - len(named), len(by_key) - len(named))
+    return RelabelReport(len(named), len(clips) - len(named), len(by_key) - len(named), len(annotated.rejects))
 
 
 def _splits(

@@ -1,7 +1,7 @@
 """PackSettings: what decides the bytes of a data set, and nothing else does."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shardkit.errors import UsageError
@@ -47,7 +47,7 @@ class PackSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as the manifest and the workers get them."""
-        return asdict(replace(self)) | {
+        return asdict(self) | {
             "sampling": self.sampling.to_json(),
             "video_codec": "mjpeg",
             "audio_codec": f"pcm_s{AUDIO_BITS}le",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shardkit.clip import Clip
-from shardkit.format.digest import file_digest
+from shardkit.format.digest import FileHasher
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.sources import Located
 from shardkit.planning.hashing import Domain, counter_hash
@@ -31,8 +31,8 @@ class Candidate:
     """A clip that has a media file, ready to be decoded."""
 
     key: str
-    located: Located
     split: str
+    located: Located
 
     @property
     def clip(self) -> Clip:
@@ -61,14 +61,24 @@ class ShardPlan:
         """The candidates of a shard."""
         return self.candidates[shard * self.shard_clips : (shard + 1) * self.shard_clips]
 
-    def digest(self, settings: PackSettings, libraries: Mapping[str, str]) -> str:
-        """Names everything that decides the output's bytes; what a resumed run must agree in."""
-        content: list[Any] = [self.name, self.shard_clips, settings.to_json(), dict(libraries)]
-        content += [
-            (c.key, c.split, c.located.path, c.located.start_s, c.located.end_s, dict(c.clip.labels))
-            for c in self.candidates
-        ]
-        return file_digest(json.dumps(content, sort_keys=True, default=list).encode())
+    def digest(self, settings: PackSettings, inputs: Mapping[str, Any]) -> str:
+        """Names everything that decides the output's bytes; what a resumed run must agree in.
+
+        Args:
+            settings: The media settings.
+            inputs: What else the bytes depend on: libraries, the annotation file and how it is read.
+        """
+        # Piece by piece: of ten million candidates one JSON text would take gigabytes.
+        hasher = FileHasher()
+        hasher.update(_json([self.name, self.shard_clips, settings.to_json(), inputs]))
+        for each in self.candidates:
+            located = each.located
+            hasher.update(_json([each.key, each.split, located.path, located.start_s, located.end_s]))
+        return str(hasher.hexdigest())
+
+
+def _json(content: list[Any]) -> bytes:
+    return json.dumps(content, sort_keys=True).encode()
 
 
 def plan_shards(candidates: Sequence[Candidate], settings: PackSettings, *, name: str) -> ShardPlan:

@@ -4,15 +4,17 @@ Media files are decoded here and nowhere else, since a damaged one can hang or e
 """
 
 import os
+import select
 import struct
 import sys
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import av
 import msgpack
 
 from shardkit.clip import Reason
+from shardkit.media.ffmpeg_log import silence_ffmpeg
 from shardkit.packing.clip_media import RejectedClipError, pack_media
 from shardkit.packing.settings import PackSettings
 
@@ -42,13 +44,22 @@ def answer(request: dict[str, Any], settings: PackSettings) -> dict[str, Any]:
     return media.to_wire()
 
 
+def _end_with_parent() -> None:
+    """Ends this process once nobody holds the other end of standard input."""
+    hangup = select.poll()
+    hangup.register(0, 0)
+    hangup.poll()
+    os._exit(1)
+
+
 def main() -> None:
     """Answers requests until standard input is closed."""
+    # A file can hang for ever, also after the packing process was killed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Whatever a library prints must not get between the messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    # Errors come as exceptions; FFmpeg's own words about every odd packet help nobody.
-    av.logging.set_level(av.logging.PANIC)
+    silence_ffmpeg()
     requests = sys.stdin.buffer
     settings: PackSettings | None = None
     write_message(answers, READY)

@@ -321,3 +321,24 @@ def test_ctrl_c_between_reading_reports_and_noting_them_is_no_hang(packed, monke
             list(iterator)
         assert time.monotonic() - began_s < 5
         assert len(snapshots(loader)) == 6
+
+
+def test_a_replacement_never_loads_from_another_data_set(damaged):
+    """A data set that is replaced during training is an error once a new worker is needed, not other clips."""
+    with _loader(damaged, batch_size=1) as loader:
+        batches = iter(loader)
+        next(batches)
+        shardkit.relabel(damaged, _table_of(damaged))
+        for pid in _pids(loader).values():
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match="before they took any work"):
+            for _ in batches:
+                pass
+
+
+def _table_of(folder):
+    ds = shardkit.open(folder)
+    table = folder / "new.csv"
+    rows = [f"{ds.index.text('source_id', row)},{ds.index.source_start_s[row]},x" for row in range(len(ds))]
+    table.write_text("\n".join(["id,start_s,label", *rows]) + "\n")
+    return table

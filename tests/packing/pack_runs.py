@@ -1,0 +1,55 @@
+"""Packing runs on small material, in this process or another, and what they leave on disk."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from synth_media import Variety
+
+VARIETY = Variety(sizes=((128, 96),), frame_rates_hz=(Fraction(10),), sample_rates_hz=(16000, 22050))
+"""Ten seconds each, as AVO-65's clips; ten frames a second, so that a frame's number is its time."""
+SMALL = {"frames": 4, "size": 64, "audio_rate": 8000, "shard_bytes": 400_000}
+"""Settings under which the small material makes several shards."""
+SMALL_OPTIONS = ("--frames", "4", "--size", "64", "--audio-rate", "8000", "--shard-size", "400kB")
+"""The same for the command line."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rejects(out: Path) -> list[dict]:
+    """The lines of a data set's `rejects.jsonl`."""
+    return [json.loads(line) for line in (out / "rejects.jsonl").read_text("utf-8").splitlines()]
+
+
+def start_pack(annotations: Path, media: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+    """A `shardkit pack` under way, with the small settings."""
+    command = [sys.executable, "-m", "shardkit", "pack", str(annotations), "--media", str(media), "--out", str(out)]
+    return subprocess.Popen(
+        [*command, *SMALL_OPTIONS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def worker_pids(parent: int) -> list[int]:
+    """Process ids of the pack workers that a process has started and that are alive."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            state, parent_pid = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            if int(parent_pid) == parent and state != "Z" and b"packing.worker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, IndexError, ValueError):  # no process, or it ended just now
+            continue
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not merely waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,116 @@
+"""Files that hang or end their worker: each costs its clip and nothing else."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from pack_runs import SMALL, rejects, worker_pids
+
+import shardkit
+from shardkit.packing.isolation import IsolatedWorkers
+from shardkit.packing.settings import PackSettings
+from shardkit.planning.sampling import FrameSampling
+
+SETTINGS = PackSettings(FrameSampling.count(2), size=64)
+
+
+@pytest.fixture
+def good(material):
+    """A request for a good file."""
+    row = next(row for row in material.rows if row.fault is None)
+    return {"path": str(material.media / row.file_name), "start_s": 0.0, "end_s": 2.0}
+
+
+def hanging(folder) -> dict:
+    """A request for a file whose opening never returns."""
+    path = folder / "hanging.mp4"
+    os.mkfifo(path)
+    return {"path": str(path), "start_s": None, "end_s": None}
+
+
+def end_readers(path, times: int) -> None:
+    """Kills the worker that has opened a FIFO, as often as asked."""
+    ended: set[int] = set()
+    while len(ended) < times:
+        # In this order: a new worker is there only once the old one has let go of the file.
+        alive = set(worker_pids(os.getpid())) - ended
+        with suppress(OSError):  # nobody waits at the other end
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            for pid in alive:
+                os.kill(pid, signal.SIGKILL)
+            ended |= alive
+            os.close(handle)
+        time.sleep(0.005)
+
+
+def test_file_that_hangs_is_a_timeout_and_the_next_clips_go_on(good, tmp_path):
+    """A worker that gives no answer is ended after the clip timeout, and its successor takes the next clip."""
+    tasks = [("first", good), ("hangs", hanging(tmp_path)), ("last", good)]
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=1.0) as pool:
+        answers = dict(pool.map(tasks))
+    assert answers["hangs"]["reason"] == "timeout"
+    assert "hanging.mp4" in answers["hangs"]["detail"]
+    assert "--clip-timeout" in answers["hangs"]["detail"]
+    assert answers["first"] == answers["last"]
+    assert set(answers["first"]["members"]) == {"mp4", "wav"}
+
+
+def test_file_that_ends_its_worker_twice_is_a_crash(good, tmp_path):
+    """A clip is tried again after its worker died; the second death is the clip's."""
+    request = hanging(tmp_path)
+    killer = threading.Thread(target=end_readers, args=(request["path"], 2))
+    killer.start()
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=30.0) as pool:
+        answers = dict(pool.map([("dies", request), ("last", good)]))
+    killer.join()
+    assert answers["dies"]["reason"] == "crash"
+    assert "SIGKILL" in answers["dies"]["detail"]
+    assert "members" in answers["last"]
+
+
+def test_worker_that_is_killed_once_costs_nothing(good):
+    """A worker's death between two clips goes unnoticed: the clip is asked of its successor."""
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=30.0) as pool:
+        (first,) = pool.map([("first", good)])
+        (pid,) = worker_pids(os.getpid())
+        os.kill(pid, signal.SIGKILL)
+        (second,) = pool.map([("second", good)])
+    assert first[1] == second[1]
+
+
+def test_closing_ends_workers_that_hang(good, tmp_path):
+    """Leaving the pool in the middle of a hanging file takes no clip timeout and leaves no process."""
+    began_s = time.monotonic()
+    with IsolatedWorkers(SETTINGS, workers=2, clip_timeout_s=60.0) as pool:
+        answers = pool.map([("good", good), ("hangs", hanging(tmp_path)), ("good", good)])
+        assert "members" in next(answers)[1]
+    assert worker_pids(os.getpid()) == []
+    assert time.monotonic() - began_s < 30
+
+
+def test_hanging_file_costs_one_row_of_a_data_set(material, tmp_path):
+    """A media file that turns out to hang is a timeout in rejects.jsonl; every other clip is packed as ever."""
+    files = [row.file_name for row in material.rows if row.fault is None]
+    table, media = tmp_path / "table.csv", tmp_path / "media"
+    table.write_text("id,media,start_s,end_s\n" + "".join(f"{place},{name},1,3\n" for place, name in enumerate(files)))
+    media.mkdir()
+    for name in files:
+        (media / name).symlink_to(material.media / name)
+    shardkit.pack(table, media=media, out=tmp_path / "all", workers=1, **SMALL)
+    everything = shardkit.open(tmp_path / "all")
+    last = everything[len(everything) - 1].source  # of the clip whose turn comes last
+
+    def make_it_hang(progress) -> None:
+        if progress.done == 1:
+            (media / last).unlink()
+            os.mkfifo(media / last)
+
+    shardkit.pack(
+        table, media=media, out=tmp_path / "out", workers=1, clip_timeout_s=1.0, progress=make_it_hang, **SMALL
+    )
+    (reject,) = rejects(tmp_path / "out")
+    assert (reject["reason"], reject["media"]) == ("timeout", last)
+    assert shardkit.open(tmp_path / "out").keys == everything.keys[:-1]

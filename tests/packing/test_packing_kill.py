@@ -1,0 +1,117 @@
+"""Killed at any moment and resumed, with any number of workers, packing comes to the same bytes."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+from pack_runs import SMALL, contents, is_running, start_pack, worker_pids
+
+import shardkit
+from shardkit.errors import DataError
+
+KILLS = 10
+
+
+def wait_until(holds, *, timeout_s: float = 30.0) -> None:
+    """Polls until something holds."""
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, "what was waited for did not happen"
+        time.sleep(0.002)
+
+
+def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> set[str]:
+    """Names of files that two folders do not share byte for byte."""
+    return {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}
+
+
+def test_table_makes_several_shards(undisturbed):
+    """What the other tests interrupt has enough shards to be interrupted between them."""
+    assert undisturbed.report.shards >= 6
+    assert undisturbed.report.packed == 48
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_number_of_workers_does_not_show_in_the_bytes(material, undisturbed, tmp_path, workers):
+    """Shards, index, manifest and rejects are the same from any number of workers."""
+    shardkit.pack(material.table, media=material.media, out=tmp_path / "out", workers=workers, **SMALL)
+    assert not unlike(contents(tmp_path / "out"), undisturbed.contents)
+
+
+def test_runs_killed_at_random_moments_and_resumed_come_to_the_same_bytes(material, undisturbed, tmp_path):
+    """Ten times kill -9 somewhere between the start and the end, each followed by --resume with other workers."""
+    draw = random.Random(20)
+    out = tmp_path / "out"
+    kills = 0
+    while kills < KILLS:
+        process = start_pack(material.table, material.media, out, "--resume", "--workers", str(draw.randint(1, 3)))
+        wait_until((out / ".packing/lock").exists)
+        time.sleep(draw.uniform(0.0, 2.0))
+        process.kill()
+        _, said = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), said
+        kills += process.returncode != 0
+        if (out / "dataset.json").exists():
+            assert not {name for name in unlike(contents(out), undisturbed.contents) if ".packing" not in name}
+            shutil.rmtree(out)
+        else:
+            with pytest.raises(DataError, match="--resume"):
+                shardkit.open(out)
+    report = shardkit.pack(material.table, media=material.media, out=out, resume=True, workers=2, **SMALL)
+    assert report.packed == undisturbed.report.packed
+    assert not unlike(contents(out), undisturbed.contents)
+
+
+def test_run_whose_workers_are_killed_comes_to_the_same_bytes(material, undisturbed, tmp_path):
+    """Whatever worker there is gets kill -9, four times in the middle: the clip it was on is done by its successor."""
+    killed = []
+
+    def kill_one(progress) -> None:
+        if progress.done % 10 == 5:
+            killed.extend(worker_pids(os.getpid())[:1])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    shardkit.pack(material.table, media=material.media, out=tmp_path / "out", workers=2, progress=kill_one, **SMALL)
+    assert len(set(killed)) >= 4
+    assert not unlike(contents(tmp_path / "out"), undisturbed.contents)
+
+
+def test_workers_end_with_a_run_that_is_killed(material, tmp_path):
+    """After kill -9 of the packing process none of its workers stays, not even one that hangs in a file."""
+    media = tmp_path / "media"
+    media.mkdir()
+    for path in material.media.glob("*.mp4"):
+        (media / path.name).symlink_to(path)
+    process = start_pack(material.table, media, tmp_path / "out", "--workers", "2")
+    wait_until((tmp_path / "out/.packing/plan.json").exists)
+    for path in media.iterdir():
+        path.unlink()
+        os.mkfifo(path)
+    wait_until(lambda: len(worker_pids(process.pid)) == 2)
+    pids = worker_pids(process.pid)
+    time.sleep(0.5)  # they reach the FIFOs
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=5.0)
+
+
+def test_interrupt_ends_with_130_and_leaves_only_what_resume_needs(material, undisturbed, tmp_path):
+    """Ctrl-C: exit code 130, no traceback, no process, no temporary file; --resume comes to the same bytes."""
+    out = tmp_path / "out"
+    process = start_pack(material.table, material.media, out, "--workers", "2")
+    wait_until(lambda: any(out.glob(".packing/*.part")))
+    pids = worker_pids(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert pids
+    assert not any(is_running(pid) for pid in pids)
+    assert not list(out.rglob("*.tmp"))
+    assert not (out / "dataset.json").exists()
+    report = shardkit.pack(material.table, media=material.media, out=out, resume=True, workers=1, **SMALL)
+    assert report.fresh < 48  # what was done stayed done
+    assert not unlike(contents(out), undisturbed.contents)

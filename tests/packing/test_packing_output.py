@@ -1,0 +1,240 @@
+"""The output folder: what is there is kept, what is resumed is the same run, and nobody writes beside another."""
+
+import fcntl
+import shutil
+
+import pytest
+from pack_runs import SMALL, contents
+
+import shardkit
+from shardkit.errors import CorruptShardError, StorageError, TooManyRejectsError, UsageError
+
+
+class Interrupted(Exception):  # noqa: N818 - what a user's progress callback may raise
+    """Ends a run from its progress callback."""
+
+
+def pack(material, out, **options):
+    """Packs the table."""
+    return shardkit.pack(
+        material.table, media=material.media, out=out, **{"workers": 2, "format": "table"} | SMALL | options
+    )
+
+
+def pack_partly(material, out, **options):
+    """Packs until more than half of the clips are done."""
+
+    def interrupt(progress) -> None:
+        if progress.done == 30:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        pack(material, out, progress=interrupt, **options)
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path):
+    """A copy of the finished data set, to be harmed."""
+    return shutil.copytree(undisturbed.out, tmp_path / "finished")
+
+
+@pytest.fixture
+def partial(material, tmp_path):
+    """What an interrupted run left."""
+    pack_partly(material, tmp_path / "partial")
+    return tmp_path / "partial"
+
+
+def test_resume_of_a_finished_run_says_so_and_changes_nothing(material, undisturbed, finished):
+    """Nothing is decoded, no file changes, and the report is that of the finished run."""
+    times = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+    report = pack(material, finished, resume=True)
+    assert report.fresh == 0
+    assert (report.packed, report.rejected, report.flags) == (48, {}, undisturbed.report.flags)
+    assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == times
+
+
+def test_resume_clears_away_what_a_run_left_that_was_killed_at_its_very_end(material, undisturbed, finished, partial):
+    """With the manifest written, the working folder is litter; resuming removes it and keeps the data set."""
+    shutil.copytree(partial / ".packing", finished / ".packing")
+    pack(material, finished, resume=True)
+    assert contents(finished) == undisturbed.contents
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"size": 48}, {"seed": 5}, {"split": "50/50"}, {"name": "other"}, {"column": {"label": "take"}}],
+    ids=lambda option: next(iter(option)),
+)
+@pytest.mark.parametrize("state", ["finished", "partial"])
+def test_resume_with_other_settings_is_refused(material, request, state, other):
+    """Half of one data set and half of another are never mixed, and no finished one is taken for another."""
+    out = request.getfixturevalue(state)
+    before = contents(out)
+    with pytest.raises(UsageError, match=f"{out}.*other settings.*--overwrite"):
+        pack(material, out, resume=True, **other)
+    assert contents(out) == before
+
+
+def test_output_that_is_there_is_not_touched(material, undisturbed, finished):
+    """Packing into a folder that holds a data set is refused and names the ways on."""
+    with pytest.raises(UsageError, match=r"holds a data set already.*--overwrite"):
+        pack(material, finished)
+    assert contents(finished) == undisturbed.contents
+
+
+def test_interrupted_output_wants_a_decision(material, partial):
+    """What an earlier run left is neither continued nor replaced unasked."""
+    before = contents(partial)
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+        pack(material, partial)
+    assert contents(partial) == before
+
+
+def test_shard_of_a_stranger_is_not_replaced(material, tmp_path):
+    """A file that stands where a shard would go ends the run before anything is written."""
+    (tmp_path / "clips-000003.tar").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"clips-000003\.tar.*--name"):
+        pack(material, tmp_path)
+    assert contents(tmp_path) == {"clips-000003.tar": b"mine"}
+
+
+@pytest.mark.parametrize("state", ["finished", "partial"])
+def test_overwrite_removes_its_own_files_and_keeps_a_strangers(material, undisturbed, request, state):
+    """Old shards go, also those that the new run has no use for; other files stay."""
+    out = request.getfixturevalue(state)
+    (out / "notes.txt").write_bytes(b"mine")
+    (out / "clips-0.tar").write_bytes(b"mine too")
+    pack(material, out, overwrite=True, name="new")
+    new = contents(out)
+    assert new.pop("notes.txt") == b"mine"
+    assert new.pop("clips-0.tar") == b"mine too"
+    assert not [name for name in new if name.startswith("clips-")]
+    assert {name.replace("new-", "clips-") for name in new} == set(undisturbed.contents)
+
+
+def test_overwrite_that_was_killed_can_be_repeated(material, undisturbed, finished):
+    """With the old manifest gone and old shards left, --overwrite still knows its own files."""
+    (finished / ".packing").mkdir()
+    (finished / ".packing/lock").touch()
+    names = ", ".join(f'"{path.name}"' for path in finished.glob("*.tar"))
+    (finished / ".packing/plan.json").write_text(f'{{"digest": "", "shards": [{names}]}}')
+    (finished / "dataset.json").unlink()
+    (finished / "clips-000000.tar").unlink()
+    pack(material, finished, overwrite=True)
+    assert contents(finished) == undisturbed.contents
+
+
+def test_overwrite_does_not_guess_which_files_are_its_own(material, finished):
+    """With a damaged manifest nothing is removed; the message names it."""
+    (finished / "dataset.json").write_bytes(b"{")
+    before = contents(finished)
+    with pytest.raises(UsageError, match=r"dataset\.json.*delete the folder yourself"):
+        pack(material, finished, overwrite=True)
+    assert contents(finished) == before
+
+
+def test_resume_of_a_damaged_data_set_is_an_error(material, finished):
+    """A flipped bit in the index is not reported as a finished run."""
+    data = bytearray((finished / "index.arrow").read_bytes())
+    data[len(data) // 2] ^= 1
+    (finished / "index.arrow").write_bytes(data)
+    with pytest.raises(CorruptShardError, match=r"index\.arrow"):
+        pack(material, finished, resume=True)
+
+
+def test_shard_that_was_cut_is_packed_again(material, undisturbed, partial):
+    """A shard whose size is not what its part says is not trusted."""
+    shard = partial / "clips-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    pack(material, partial, resume=True)
+    assert contents(partial) == undisturbed.contents
+
+
+def test_two_runs_never_write_into_one_folder(material, partial):
+    """While one run holds the folder, another is turned away and the folder is as it was."""
+    before = contents(partial)
+    with (partial / ".packing/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="another"):
+            pack(material, partial, resume=True)
+    assert contents(partial) == before
+
+
+def test_run_that_fails_before_its_first_shard_leaves_nothing(material, tmp_path):
+    """No folder, no working files: the next attempt needs neither --resume nor --overwrite."""
+
+    def interrupt(progress) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        pack(material, tmp_path / "out", progress=interrupt)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_rejects_end_the_run_and_a_higher_limit_goes_on(material, packed, tmp_path):
+    """Above the limit there is no manifest, and rejects.jsonl says why; resumed with a higher one it is complete."""
+    job = {"media": material.media, "out": tmp_path / "out", "workers": 2, **SMALL}
+    with pytest.raises(TooManyRejectsError, match=r"of 17 rows.*rejects\.jsonl"):
+        shardkit.pack(material.annotations, max_rejects=0.2, **job)
+    assert (tmp_path / "out/rejects.jsonl").exists()
+    assert not (tmp_path / "out/dataset.json").exists()
+    shardkit.pack(material.annotations, max_rejects=0.3, resume=True, **job)
+    assert contents(tmp_path / "out") == packed.contents
+
+
+def test_nothing_to_pack_is_an_error_with_reasons_and_no_data_set(material, tmp_path):
+    """A media folder without the media: every row is rejected, there is no manifest, and a new try starts afresh."""
+    (tmp_path / "media").mkdir()
+    with pytest.raises(TooManyRejectsError, match=r"missing_media 48"):
+        shardkit.pack(material.table, media=tmp_path / "media", out=tmp_path / "out", **SMALL)
+    assert set(contents(tmp_path / "out")) == {"rejects.jsonl"}
+    assert pack(material, tmp_path / "out").packed == 48
+
+
+def test_files_that_cannot_be_packed_leave_no_data_set(material, tmp_path):
+    """Where every file is broken, the reasons are theirs."""
+    (tmp_path / "media").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "media" / name).write_bytes(b"no media")
+    (tmp_path / "table.csv").write_text("id,media\na,a.mp4\nb,b.mp4\n")
+    with pytest.raises(TooManyRejectsError, match="unreadable 2"):
+        shardkit.pack(tmp_path / "table.csv", media=tmp_path / "media", out=tmp_path / "out", **SMALL)
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_faults_of_the_material_have_their_reasons(packed):
+    """One row of each kind of fault, one reason each; what is good is packed."""
+    assert packed.report.rejected == {
+        "bad_id": 1,
+        "missing_media": 1,
+        "no_audio": 1,
+        "too_short": 1,
+        "unreadable": 1,
+    }
+    assert packed.report.packed == 12
+
+
+def test_inputs_are_never_written_to(material, packed, undisturbed):
+    """After all that was packed from it, the media folder holds what was synthesised and nothing else."""
+    made = {row.file_name for row in material.rows if row.fault is None or (material.media / row.file_name).exists()}
+    assert {path.name for path in material.media.iterdir()} == made
+
+
+def test_split_column_is_kept(material, undisturbed):
+    """Every clip has the split of its row."""
+    table = shardkit.open(undisturbed.out).table
+    for split, take in zip(table["split"].to_pylist(), table["column_take"].to_pylist(), strict=True):
+        assert split == ("test" if take % 3 == 0 else "train")
+
+
+@pytest.mark.parametrize("group", ["id", "media", "take"])
+def test_groups_never_straddle_splits(material, tmp_path, group):
+    """With shares, all clips of one source are in one split, and the shares hold."""
+    pack(material, tmp_path / "out", split="50/25/25", split_group=group, stratify="label")
+    dataset = shardkit.open(tmp_path / "out")
+    splits_of = {}
+    for row in dataset.table.select(["source", "split"]).to_pylist():
+        splits_of.setdefault(row["source"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    assert dataset.manifest.splits == {"test": 12, "train": 24, "val": 12}
