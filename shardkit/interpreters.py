@@ -27,7 +27,8 @@ def start_module(module: str, arguments: Sequence[str] = (), **options: Any) -> 
         raise WorkerError("this program embeds Python and has no interpreter to start workers with")
     search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - "" is the cwd
     # PYTHONSAFEPATH keeps a file of the current folder from shadowing a package.
-    environment = os.environ | {"PYTHONPATH": search_path, "PYTHONSAFEPATH": "1"}
+    # Workers are the parallelism: a thread pool of NumPy's in each would only have them wait for each other.
+    environment = os.environ | {"PYTHONPATH": search_path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments], env=environment, start_new_session=True, **options

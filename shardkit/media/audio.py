@@ -193,6 +193,7 @@ class _Reading:
         self._drop_count = 0
         self._begins: int | None = None
         self._decoded_count = 0
+        self._tick_s = 0.0
         self._expected_s = 0.0
         self._claimed_to_s = float("-inf")
 
@@ -207,6 +208,7 @@ class _Reading:
                 inside it.
         """
         position: int | None = None
+        self._tick_s = tick_s(stream)
         try:
             for frame in self._decode(container, stream, zero_s):
                 position = self._place(frame, position, zero_s, from_start=from_start)
@@ -240,7 +242,6 @@ class _Reading:
     def _decode(self, container: InputContainer, stream: AudioStream, zero_s: float) -> Iterator[AudioFrame]:
         start_s, end_s = self._span.start_s, self._span.end_s
         time_s = duration_s = 0.0
-        ticks_s = tick_s(stream)
         packets = container.demux(stream)
         while True:
             try:
@@ -252,9 +253,9 @@ class _Reading:
                     f"{self._name}: reading stopped at {time_s:.3f} s of a span up to {end_s:.3f} s "
                     f"({exc.strerror}); fetch the file again or leave the clip out",
                 ) from exc
-            stated_s = packet_time_s(packet, ticks_s, zero_s)
+            stated_s = packet_time_s(packet, self._tick_s, zero_s)
             if stated_s is not None and packet.size > 0:
-                time_s, duration_s = stated_s, packet_duration_s(packet, ticks_s)
+                time_s, duration_s = stated_s, packet_duration_s(packet, self._tick_s)
                 if is_shown(packet):
                     self._claim(time_s, time_s + duration_s)
             try:
@@ -281,9 +282,9 @@ class _Reading:
         """Place of a frame's first sample; None where a seek left it open."""
         if frame.sample_rate != self._span.source_hz:
             raise ValueError(f"the rate changes from {self._span.source_hz} to {frame.sample_rate} Hz")
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None:
             return 0 if running is None and from_start else running
-        stated = round((frame.pts * float(frame.time_base) - zero_s) * self._span.source_hz)
+        stated = round((frame.pts * self._tick_s - zero_s) * self._span.source_hz)
         if running is None or abs(stated - running) > JUMP_S * self._span.source_hz:
             return stated
         return running

@@ -24,8 +24,9 @@ from shardkit.packing.settings import PackSettings
 from shardkit.packing.worker import LENGTH, READY, write_message
 
 START_TIMEOUT_S = 60.0
-LOOK_AHEAD = 3
-"""Clips under way or done for each worker while an earlier one is waited for."""
+LOOK_AHEAD = 16
+"""Clips under way or done for each worker while an earlier one is waited for: a long one among short ones
+must not keep the others idle. Some 10 MB a worker."""
 
 Task = TypeVar("Task")
 

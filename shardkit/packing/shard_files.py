@@ -18,6 +18,7 @@ from shardkit.format.digest import FileHasher, xxh3
 from shardkit.format.index import decode_batch, encode_index, index_batch
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.record import Member, Placed, Record
+from shardkit.packing.tar_writer import tar_writer_class
 from shardkit.storage.files import atomic_file, map_file, write_atomic
 
 BLOCK_BYTES = 512
@@ -58,12 +59,10 @@ def write_shard(
     Raises:
         StorageError: It cannot be written.
     """
-    from webdataset.writer import TarWriter  # noqa: PLC0415 - imports torch, which only a writing process should pay for
-
     placed = []
     with atomic_file(path) as file:
         sink = _HashingFile(file)
-        with TarWriter(sink, mtime=0, encoder=False, user="", group="") as writer:
+        with tar_writer_class()(sink, mtime=0, encoder=False, user="", group="") as writer:
             for record, members in samples:
                 offset = writer.tarstream.offset
                 places: dict[str, Member] = {}

@@ -2,6 +2,8 @@
 
 import gc
 import io
+import subprocess
+import sys
 import tarfile
 
 import decord
@@ -93,3 +95,17 @@ def test_no_file_of_a_data_set_names_a_folder_of_the_machine(packed, material):
         if name != "rejects.jsonl":
             assert str(material.media).encode() not in data
             assert str(packed.out).encode() not in data
+
+
+def test_packing_imports_no_torch(tmp_path):
+    """A packing process takes TarWriter alone; webdataset, imported afterwards, is whole."""
+    script = """
+import sys
+from shardkit.packing.tar_writer import tar_writer_class
+writer = tar_writer_class()
+assert not {"torch", "webdataset", "webdataset.writer"} & set(sys.modules)
+import webdataset
+assert webdataset.WebDataset and webdataset.TarWriter is not None
+assert tar_writer_class() is writer
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
