@@ -60,6 +60,8 @@ class PackDisplay:
     ) -> None:
         if self._task is not None:  # stopping a bar that was never shown prints an empty line
             self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self._console.print("interrupted; the same command with --resume goes on")
 
 
 def show_pack_report(report: "PackReport") -> None:

@@ -107,6 +107,7 @@ def test_interrupt_ends_with_130_and_leaves_only_what_resume_needs(material, und
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130, said
+    assert "--resume" in said
     assert "Traceback" not in said
     assert pids
     assert not any(is_running(pid) for pid in pids)
