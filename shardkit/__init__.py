@@ -9,7 +9,7 @@ shardkit.relabel  other labels and splits for packed media
 
 from typing import TYPE_CHECKING, Any
 
-from shardkit.clip import MODALITIES
+from shardkit.clip import EVENT_MODALITIES, Event
 from shardkit.errors import (
     CorruptShardError,
     DataError,
@@ -23,25 +23,32 @@ from shardkit.errors import (
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
 if TYPE_CHECKING:
-    from shardkit.front_door import decode, loader, open, pack, relabel
+    from shardkit.front_door import loader, pack, relabel
     from shardkit.loading.batch import Batch, Events
     from shardkit.loading.dataset import Dataset
+    from shardkit.loading.dataset import open_dataset as open
     from shardkit.loading.loader import Loader
-    from shardkit.loading.sample import Sample
+    from shardkit.loading.sample import Sample, decode
+    from shardkit.packing.outcome import PackProgress, PackReport
+    from shardkit.packing.relabel import RelabelReport
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "MODALITIES",
+    "EVENT_MODALITIES",
     "UNKNOWN",
     "Batch",
     "CorruptShardError",
     "DataError",
     "Dataset",
+    "Event",
     "Events",
     "FormatVersionError",
     "LabelSet",
     "Loader",
+    "PackProgress",
+    "PackReport",
+    "RelabelReport",
     "Sample",
     "ShardkitError",
     "StorageError",
@@ -57,16 +64,19 @@ __all__ = [
 
 # Imported when first used: `import shardkit` costs neither torch nor a decoder.
 _HOMES = {
-    "decode": "shardkit.front_door",
-    "loader": "shardkit.front_door",
-    "open": "shardkit.front_door",
-    "pack": "shardkit.front_door",
-    "relabel": "shardkit.front_door",
-    "Batch": "shardkit.loading.batch",
-    "Events": "shardkit.loading.batch",
-    "Dataset": "shardkit.loading.dataset",
-    "Loader": "shardkit.loading.loader",
-    "Sample": "shardkit.loading.sample",
+    "Batch": ("shardkit.loading.batch", "Batch"),
+    "Dataset": ("shardkit.loading.dataset", "Dataset"),
+    "Events": ("shardkit.loading.batch", "Events"),
+    "Loader": ("shardkit.loading.loader", "Loader"),
+    "PackProgress": ("shardkit.packing.outcome", "PackProgress"),
+    "PackReport": ("shardkit.packing.outcome", "PackReport"),
+    "RelabelReport": ("shardkit.packing.relabel", "RelabelReport"),
+    "Sample": ("shardkit.loading.sample", "Sample"),
+    "decode": ("shardkit.loading.sample", "decode"),
+    "loader": ("shardkit.front_door", "loader"),
+    "open": ("shardkit.loading.dataset", "open_dataset"),
+    "pack": ("shardkit.front_door", "pack"),
+    "relabel": ("shardkit.front_door", "relabel"),
 }
 
 
@@ -76,7 +86,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'shardkit' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(home), name)
+    module, original = home
+    value = globals()[name] = getattr(import_module(module), original)
     return value
 
 

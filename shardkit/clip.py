@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Literal
 
 Modality = Literal["audio", "visual", "av"]
-MODALITIES: tuple[Modality, ...] = ("audio", "visual", "av")
+EVENT_MODALITIES: tuple[Modality, ...] = ("audio", "visual", "av")
 """The modalities of an event; the index and the batches store a modality as its place in this tuple."""
 
 Scalar = str | int | float | bool | None
@@ -37,6 +37,8 @@ class Reason(str, Enum):
     """Decoding took longer than the clip timeout."""
     CRASH = "crash"
     """Decoding ended its worker process."""
+    INTERNAL_ERROR = "internal_error"
+    """shardkit itself failed at the clip, in a way it should not."""
 
 
 @dataclass(frozen=True, slots=True)

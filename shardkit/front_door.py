@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from shardkit.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from shardkit.annotations.reading import FormatName
     from shardkit.loading.batch import Batch
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
-    from shardkit.loading.sample import Sample
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
 
@@ -141,34 +142,12 @@ def pack(
     return run_job(job, progress)
 
 
-def open(path: PathLike) -> "Dataset":
-    """Opens a packed data set.
-
-    Args:
-        path: The folder that `pack` wrote, or its `dataset.json`.
-
-    Returns:
-        Settings, label sets and index; `ds[i]` and `ds[key]` decode one clip.
-
-    Raises:
-        StorageError: Nothing is there, or it cannot be read.
-        DataError: It is not a data set, is damaged, or is of another format version.
-
-    Example:
-        >>> shardkit.open("shards")["-70tewjjQKc_30000"].video.shape  # doctest: +SKIP
-        (16, 3, 256, 341)
-    """
-    from shardkit.loading.dataset import open_dataset
-
-    return open_dataset(path)
-
-
 def loader(
     source: "Dataset | PathLike",
     *,
     batch_size: int,
     split: str | None = None,
-    modalities: Sequence[Literal["video", "audio"]] = ("video", "audio"),
+    modalities: Sequence[str] = ("video", "audio"),
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
     crop: Literal["center", "random"] | None = "center",
@@ -185,7 +164,7 @@ def loader(
     on_error: Literal["raise", "skip"] = "raise",
     max_skipped: float = 0.01,
     verify: bool = True,
-    device: str | None = None,
+    device: "torch.device | str | None" = None,
     timeout_s: float = 60.0,
 ) -> "Loader":
     """Streams batches of a packed data set into a training loop.
@@ -193,8 +172,8 @@ def loader(
     Args:
         source: A data set, or the path of one.
         batch_size: Clips a batch on each rank.
-        split: Load this split only.
-        modalities: What to load; the other costs no bytes.
+        split: Load this split only; "" is the clips without one.
+        modalities: What to load, of `video` and `audio`; the other costs no bytes.
         frames: T, chosen evenly from the stored frames of the window; None takes all.
         size: Height and width to crop to; None needs frames of one size.
         crop: Where to crop: the `center`, at `random`, or None for frames that have the size already.
@@ -203,16 +182,18 @@ def loader(
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
         seed: Of order, windows and crops.
-        epochs: Epochs that one iteration runs through without a pause; None is one.
+        epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
+            whose number is one less than a multiple of it, also when it was resumed.
         drop_last: Leave out the last, short batch, instead of padding it with weight 0.
         decoder: `auto` takes libjpeg-turbo for JPEG frames, `decord` decord for all.
         workers: Workers; None: this rank's share of the cores, less one.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd.
         transform: Called with each batch in the training process; what it returns is yielded.
-        on_error: A clip that cannot be loaded is an error (`raise`), or is counted and gets weight 0 (`skip`).
+        on_error: A clip that cannot be loaded is an error (`raise`), or is logged (logger `shardkit`), counted
+            (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`).
         max_skipped: Share of an epoch's clips that `skip` bears before it raises; always at least eight clips.
         verify: Check digests before decoding.
-        device: Put batches on this device.
+        device: Move each batch to this device before it is handed out.
         timeout_s: A clip that takes longer is a fault, and its worker is replaced.
 
     Returns:
@@ -257,27 +238,6 @@ def loader(
             timeout_s=timeout_s,
         ),
     )
-
-
-def decode(sample: Mapping[str, Any]) -> "Sample":
-    """Decodes one raw sample of a shard, for people who stay with a `webdataset` pipeline.
-
-    Args:
-        sample: What `webdataset.WebDataset` yields: `mp4` and `wav` as bytes, `msg` as bytes or unpacked.
-
-    Returns:
-        The clip; labels of a `multi` set are ids, since a shard alone does not know the number of classes.
-
-    Raises:
-        UsageError: It is not a sample that shardkit packed.
-        DataError: A member cannot be decoded.
-
-    Example:
-        >>> webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
-    """
-    from shardkit.loading.sample import decode as decode_sample
-
-    return decode_sample(sample)
 
 
 def relabel(

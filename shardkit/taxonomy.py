@@ -50,18 +50,6 @@ class LabelSet:
         """The deepest level; the only one of a flat label set."""
         return self.levels[-1]
 
-    def level_index(self, name: str) -> int:
-        """Place of the level called `name`.
-
-        Raises:
-            UsageError: No level has that name.
-        """
-        for place, level in enumerate(self.levels):
-            if level.name == name:
-                return place
-        known = ", ".join(level.name for level in self.levels)
-        raise UsageError(f"label set {self.name!r} has no level {name!r}; it has {known}")
-
     def to_json(self) -> dict[str, Any]:
         """The label set as the manifest holds it."""
         return {

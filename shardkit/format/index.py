@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shardkit.clip import MODALITIES, Event, Scalar
+from shardkit.clip import EVENT_MODALITIES, Event, Scalar
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
+from shardkit.format.digest import file_digest
 from shardkit.format.manifest import FORMAT_VERSION
 from shardkit.format.record import AudioLayout, Member, Placed, VideoLayout
 from shardkit.taxonomy import LabelSet
@@ -132,7 +133,7 @@ def event_values(events: Iterable[Event]) -> list[dict[str, Any]]:
             "start_s": event.start_s,
             "end_s": event.end_s,
             "class_id": event.class_id,
-            "modality": MODALITIES.index(event.modality),
+            "modality": EVENT_MODALITIES.index(event.modality),
         }
         for event in events
     ]
@@ -151,30 +152,56 @@ def encode_index(batch: pa.RecordBatch) -> bytes:
     return bytes(memoryview(sink.getvalue()))
 
 
-def decode_index(buffer: Any, *, path: str) -> "ClipIndex":
+def decode_index(buffer: Any, *, path: str, digest: str) -> "ClipIndex":
     """An index over the bytes of `index.arrow`, which it keeps and does not copy.
 
+    Args:
+        buffer: The file's bytes.
+        path: For messages.
+        digest: xxh3_128 that the manifest gives for the file.
+
     Raises:
-        CorruptShardError: The bytes are no Arrow file, or lack columns.
+        CorruptShardError: The bytes are others than the manifest vouches for.
         FormatVersionError: It was written in another format version.
     """
+    found = file_digest(buffer)
+    if found != digest:
+        # Arrow trusts its bytes: columns of a damaged file can end the process. Only the version is safe to look at.
+        check_version(buffer, path=path)
+        raise CorruptShardError(
+            f"{path}: xxh3 is {found}, the manifest says {digest}; copy the data set again, or run "
+            "`shardkit relabel` again if that was cut short",
+        )
     return ClipIndex(decode_batch(buffer, path=path), path=path)
 
 
+def check_version(buffer: Any, *, path: str) -> None:
+    """Refuses an index that names another format version; says nothing of one that names none.
+
+    Raises:
+        FormatVersionError: It was written in another format version.
+    """
+    try:
+        metadata = pa.ipc.open_file(pa.py_buffer(buffer)).schema.metadata or {}
+    except (pa.ArrowException, ValueError, OSError):
+        return
+    version = metadata.get(VERSION_FIELD, str(FORMAT_VERSION).encode()).decode(errors="replace")
+    if version != str(FORMAT_VERSION):
+        raise FormatVersionError(
+            f"{path}: index of format version {version}, this shardkit reads version {FORMAT_VERSION}; "
+            "install the shardkit that wrote it, or pack again",
+        )
+
+
 def decode_batch(buffer: Any, *, path: str) -> pa.RecordBatch:
-    """The one record batch of an Arrow IPC file, checked for version and columns."""
+    """The one record batch of an Arrow IPC file, checked for version and columns, but not for damage."""
+    check_version(buffer, path=path)
     try:
         reader = pa.ipc.open_file(pa.py_buffer(buffer))
-        version = (reader.schema.metadata or {}).get(VERSION_FIELD, b"none").decode()
-        if version != str(FORMAT_VERSION):
-            raise FormatVersionError(
-                f"{path}: index of format version {version}, this shardkit reads version {FORMAT_VERSION}; "
-                "install the shardkit that wrote it, or pack again",
-            )
         if reader.num_record_batches != 1:
             raise CorruptShardError(f"{path}: {reader.num_record_batches} record batches, expected 1; pack again")
         batch = reader.get_batch(0)
-    except (pa.ArrowInvalid, OSError) as exc:
+    except (pa.ArrowException, ValueError, OSError) as exc:
         raise CorruptShardError(f"{path}: not a readable Arrow file ({exc}); copy the data set again") from exc
     for name, kind in _FIXED_FIELDS:
         place = batch.schema.get_field_index(name)
@@ -198,10 +225,6 @@ class Ragged:
     def row(self, row: int) -> npt.NDArray[Any]:
         """Row `row`'s values, a view."""
         return self.values[self.offsets[row] : self.offsets[row + 1]]
-
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of values of every row."""
-        return np.diff(self.offsets)
 
 
 class ClipIndex:

@@ -1,6 +1,7 @@
 """dataset.json: the manifest. It is written last, so a folder without one holds no data set."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
 INDEX_NAME = "index.arrow"
 REJECTS_NAME = "rejects.jsonl"
+SHARD_NAME = r"[A-Za-z0-9_-]+-[0-9]{6,}\.tar"
+"""What a shard is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,6 @@ class Manifest:
     index: FileInfo
     annotations: Mapping[str, Any]
     """Name, format, rows and digest of the annotation file."""
-
-    def label_set(self, name: str) -> LabelSet | None:
-        """The label set called `name`, if there is one."""
-        return next((known for known in self.label_sets if known.name == name), None)
 
     def digest(self) -> str:
         """Digest of the manifest's content: it names the data set, media, labels and all."""
@@ -139,8 +138,17 @@ class Manifest:
             reject_counts=content["rejects"],
             annotations=content["annotations"],
             index=FileInfo(content["index"]["bytes"], content["index"]["xxh3"]),
-            shards=tuple(ShardInfo(s["name"], s["clips"], s["bytes"], s["xxh3"]) for s in content["shards"]),
+            shards=tuple(
+                ShardInfo(_shard_name(s["name"]), s["clips"], s["bytes"], s["xxh3"]) for s in content["shards"]
+            ),
         )
+
+
+def _shard_name(name: str) -> str:
+    # Names are opened, and deleted by --overwrite: none may lead out of the folder.
+    if not re.fullmatch(SHARD_NAME, name):
+        raise ValueError(f"{name!r} is no shard's name")
+    return name
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ class Events:
     class_id: Tensor
     """int64 [E]: place in the data set's event classes."""
     modality: Tensor
-    """int64 [E]: place in shardkit.MODALITIES (audio, visual, av)."""
+    """int64 [E]: place in shardkit.EVENT_MODALITIES (audio, visual, av)."""
     offsets: Tensor
     """int64 [B + 1]."""
 
@@ -29,9 +29,10 @@ class Batch:
     """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep."""
 
     video: Tensor | None
-    """uint8 [B, T, 3, H, W], RGB; a view of [B, T, H, W, 3] memory. None unless asked for."""
+    """uint8 [B, T, 3, H, W], RGB; a view of [B, T, H, W, 3] memory. None unless asked for, and where no clip of the
+    whole selection has a picture."""
     audio: Tensor | None
-    """float32 [B, C, S] in [-1, 1]. None unless asked for."""
+    """float32 [B, C, S] in [-1, 1]. None unless asked for, and where no clip of the whole selection has sound."""
     labels: dict[str, Tensor]
     """Label set to int64 [B, depth] class ids (-100 unknown), or uint8 [B, classes] for `multi`."""
     events: Events
@@ -50,10 +51,12 @@ class Batch:
     weight: Tensor
     """float32 [B]: 1 for a real clip, 0 for padding and for clips that could not be loaded."""
     loss_scale: float
-    """World size ÷ real clips in the global batch: `(loss * weight).sum() * loss_scale` averages right under DDP."""
+    """World size ÷ real clips in the global batch: `(loss * weight).sum() * loss_scale` averages right under DDP. Clips
+    that were skipped as damaged count as real where there are several ranks: none knows of the others' damage."""
     keys: list[str]
     columns: dict[str, Any]
-    """Annotation columns that were asked for: a Tensor [B] for numbers, else a list."""
+    """Annotation columns that were asked for: a Tensor [B] where all clips of the data set have a number, else a list
+    with None for what is missing."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -33,6 +33,7 @@ class Collator:
             )
         self._dataset = dataset
         self._columns = columns
+        self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
         self._has_events = len(dataset.index.event_start_s) > 0
 
     def batch(self, slots: Slots, rows: Rows, *, weight: npt.NDArray[np.float32], loss_scale: float) -> Batch:
@@ -66,7 +67,7 @@ class Collator:
             weight=torch.from_numpy(weight),
             loss_scale=loss_scale,
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
-            columns={name: self._column(name, safe) for name in self._columns},
+            columns={name: self._column(name, safe, there) for name in self._columns},
             **small,
         )
 
@@ -110,9 +111,13 @@ class Collator:
             offsets=torch.from_numpy(np.cumsum(offsets)),
         )
 
-    def _column(self, name: str, rows: Rows) -> Any:
+    def _column(self, name: str, rows: Rows, there: npt.NDArray[np.bool_]) -> Any:
         values = self._dataset.index.column(name).take(pa.array(rows))
-        numeric = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
-        if numeric and not values.null_count:
-            return torch.from_numpy(values.to_numpy(zero_copy_only=False).copy())
-        return values.to_pylist()
+        if self._numeric[name]:
+            return torch.from_numpy(np.where(there, values.to_numpy(zero_copy_only=False), 0))
+        return [value if real else None for value, real in zip(values.to_pylist(), there, strict=True)]
+
+
+def _is_numeric(column: pa.Array) -> bool:
+    """Decided for the whole column: what a batch holds must not depend on which clips are in it."""
+    return not column.null_count and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
 
@@ -34,7 +36,7 @@ class LoaderConfig:
     on_error: Literal["raise", "skip"] = "raise"
     max_skipped: float = 0.01
     verify: bool = True
-    device: str | None = None
+    device: torch.device | str | None = None
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -42,8 +44,8 @@ class LoaderConfig:
             value = getattr(self, name)
             if name == "batch_size" or value is not None:
                 _check_count(name, value)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise UsageError(f"seed={self.seed!r}: a whole number of at least 0 is needed")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
+            raise UsageError(f"seed={self.seed!r}: a whole number from 0 to 2**64 - 1 is needed")
         for side in self.frame_size or ():
             _check_count("size", side)
         _check_choice("crop", self.crop, ("center", "random", None))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from shardkit.errors import WorkerError
 from shardkit.interpreters import ending, start_module
 
 STOP_TIMEOUT_S = 2.0
@@ -52,7 +53,10 @@ class ProcessCrew:
             "shardkit.loading.worker", [str(worker)], stdin=self._start_file, pass_fds=self._descriptors
         )
         self._processes[worker] = process
-        self._sentinels[os.pidfd_open(process.pid)] = worker
+        try:
+            self._sentinels[os.pidfd_open(process.pid)] = worker
+        except (AttributeError, OSError) as exc:
+            raise WorkerError(f"worker processes need Linux 5.3 (pidfd_open): {exc}; use worker_type='thread'") from exc
 
     def sentinels(self) -> dict[int, int]:
         """See Crew."""

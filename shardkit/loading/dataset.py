@@ -10,9 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardkit.clip import MODALITIES, Event
+from shardkit.clip import EVENT_MODALITIES, Event
 from shardkit.errors import CorruptShardError, DataError, UsageError
-from shardkit.format.digest import file_digest
 from shardkit.format.index import ClipIndex, decode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.filler import SlotFiller
@@ -34,14 +33,15 @@ class Dataset:
         rows: int64 [N], the rows of the index that are selected, ascending.
     """
 
-    index_name = INDEX_NAME
-
     def __init__(self, folder: Path, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.index = index
         self.rows = rows
-        self._reader: ShardReader | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The index is mapped again where the copy goes, and not sent along.
+        return _reopened, (self.folder, self.manifest.digest(), self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,7 +81,7 @@ class Dataset:
         """The clips that fit every condition given.
 
         Args:
-            split: Name of a split.
+            split: Name of a split; "" is the clips without one.
             keys: Keys of clips; each must be there.
             mask: One truth value a clip of this selection.
 
@@ -93,9 +93,9 @@ class Dataset:
         """
         keep = np.ones(len(self), dtype=np.bool_)
         if split is not None:
-            known = sorted(name for name in self.manifest.splits if name)
+            known = sorted(self.manifest.splits)
             if split not in known:
-                raise UsageError(f"{self.folder}: no split {split!r}; the data set has {', '.join(known) or 'none'}")
+                raise UsageError(f"{self.folder}: no split {split!r}; the data set has {', '.join(map(repr, known))}")
             keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[self.rows]
         if keys is not None:
             here = self.index.batch.column("key").take(pa.array(self.rows))
@@ -116,13 +116,12 @@ class Dataset:
 
         Raises:
             IndexError: No such place.
+            TypeError: Neither a place nor a key.
             KeyError: No such key.
             DataError: The clip's bytes are damaged.
             StorageError: The shard cannot be read.
         """
         row = self._row(which)
-        if self._reader is None:
-            self._reader = self.reader()
         one = np.array([row], dtype=np.int64)
         modalities = tuple(
             name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
@@ -130,23 +129,21 @@ class Dataset:
         plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, verify=True)
         layout = BatchLayout.of(plan, 1)
         views = layout.views(np.zeros(layout.size_bytes, dtype=np.uint8))
-        SlotFiller(self.index, self._reader, plan).fill(
-            {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()},
-            row=row,
-            position=0,
-            epoch=0,
-        )
+        slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}
+        # A reader of its own: threads may ask at once, and no descriptor stays open.
+        with self.reader() as reader:
+            SlotFiller(self.index, reader, plan).fill(slot, row=row, position=0, epoch=0)
         index = self.index
         events = slice(int(index.event_offsets[row]), int(index.event_offsets[row + 1]))
         return Sample(
             key=index.text("key", row),
             video=views["video"][0].transpose(0, 3, 1, 2) if "video" in views else None,
-            audio=views["audio"][0] if "audio" in views else None,
+            audio=views["audio"][0][:, : int(views["audio_samples"][0])] if "audio" in views else None,
             audio_rate_hz=int(index.audio_rate_hz[row]),
             frame_times_s=views["frame_times_s"][0],
             labels={label_set.name: self._labels(label_set, row) for label_set in self.label_sets},
             events=tuple(
-                Event(float(start_s), float(end_s), int(class_id), MODALITIES[modality])
+                Event(float(start_s), float(end_s), int(class_id), EVENT_MODALITIES[modality])
                 for start_s, end_s, class_id, modality in zip(
                     index.event_start_s[events],
                     index.event_end_s[events],
@@ -169,16 +166,16 @@ class Dataset:
             if row < 0 or place == len(self) or self.rows[place] != row:
                 raise KeyError(which)
             return row
+        if not isinstance(which, int | np.integer):
+            raise TypeError(f"a place or a key is needed, not {which!r}; select() makes selections")
         if not -len(self) <= which < len(self):
             raise IndexError(f"clip {which} of {len(self)}")
         return int(self.rows[which])
 
     def _labels(self, label_set: LabelSet, row: int) -> npt.NDArray[Any]:
-        if label_set.kind == "multi":
-            present = np.zeros(len(label_set.leaf.classes), dtype=np.uint8)
-            present[self.index.label_lists(label_set).row(row)] = 1
-            return present
-        ids: npt.NDArray[np.int64] = self.index.labels(label_set)[row].astype(np.int64)
+        multi = label_set.kind == "multi"
+        stored = self.index.label_lists(label_set).row(row) if multi else self.index.labels(label_set)[row]
+        ids: npt.NDArray[np.int64] = stored.astype(np.int64)
         return ids
 
     def reader(self) -> ShardReader:
@@ -189,6 +186,13 @@ class Dataset:
         """Shard and clip of an index row, for messages."""
         shard = self.folder / self.shard_names[int(self.index.shard[row])]
         return f"{shard}, clip {self.index.text('key', row)!r}"
+
+
+def _reopened(folder: Path, digest: str, rows: npt.NDArray[np.int64]) -> Dataset:
+    dataset = open_dataset(folder)
+    if dataset.manifest.digest() != digest:
+        raise DataError(f"{folder}: the data set was replaced since it was opened; open it again")
+    return Dataset(folder, dataset.manifest, dataset.index, rows)
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
@@ -206,7 +210,7 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
         >>> ds[0].video.shape  # doctest: +SKIP
         (16, 3, 256, 341)
     """
-    folder = local_path(path)
+    folder = local_path(path).absolute()  # it is read later, and the current folder may change
     if folder.name == MANIFEST_NAME:
         folder = folder.parent
     if folder.is_dir() and not (folder / MANIFEST_NAME).exists():
@@ -216,13 +220,8 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
         )
     manifest = Manifest.from_bytes(read_bytes(folder / MANIFEST_NAME), path=str(folder / MANIFEST_NAME))
     index_path = folder / INDEX_NAME
-    buffer = map_file(index_path)
-    # The version comes first: of another version's file, the digest is no help.
-    index = decode_index(buffer, path=str(index_path))
-    found = file_digest(buffer)
-    if found != manifest.index.xxh3:
-        raise CorruptShardError(
-            f"{index_path}: xxh3 is {found}, {MANIFEST_NAME} says {manifest.index.xxh3}; "
-            "copy the data set again, or run `shardkit relabel` again if that was cut short",
-        )
+    index = decode_index(map_file(index_path), path=str(index_path), digest=manifest.index.xxh3)
+    known = (index.shard >= 0) & (index.shard < len(manifest.shards))
+    if len(index) != manifest.clip_count or not known.all():
+        raise CorruptShardError(f"{index_path}: its clips or shards are not those of {MANIFEST_NAME}; pack again")
     return Dataset(folder, manifest, index, np.arange(len(index), dtype=np.int64))

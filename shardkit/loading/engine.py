@@ -88,9 +88,7 @@ class Engine:
             assert board_descriptor is not None
             start = WorkerStart(
                 folder=str(self._dataset.folder),
-                index_name=self._dataset.index_name,
                 index_xxh3=self._dataset.manifest.index.xxh3,
-                shards=self._dataset.shard_names,
                 plan=plan.to_json(),
                 batch_size=batch_size,
                 buffers=self.ring.buffers,
@@ -230,7 +228,7 @@ class Engine:
         if hung or self._deaths[run.buffer, slot] > 1:
             del self._deaths[run.buffer, slot]
             what = f"not loaded after {self._timeout_s:g} s (timeout_s)" if hung else f"its worker was {ending}, twice"
-            message = f"{self._clip(run.buffer, slot)}: {what}; check the clip with `shardkit info`, or pack it again"
+            message = f"{self._clip(run.buffer, slot)}: {what}; pack it again, or pass over it with on_error='skip'"
             self._faults[run.buffer].append(Fault(slot, "WorkerError", message))
             slot += 1
         if slot < run.stop:

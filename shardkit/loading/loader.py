@@ -1,6 +1,7 @@
 """Loader: batches of clips in a reproducible order, resumable at any batch."""
 
 import hashlib
+import logging
 import os
 import weakref
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from shardkit.cores import usable_cores
 from shardkit.errors import TooManyRejectsError, UsageError, WorkerError
@@ -25,6 +27,8 @@ from shardkit.loading.shapes import clip_plan
 from shardkit.planning.order import ORDER_VERSION, EpochOrder
 from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
 from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
+
+_log = logging.getLogger("shardkit")
 
 MIN_SKIPPED = 8
 """Bad clips that on_error='skip' always bears, however small the data set is."""
@@ -72,12 +76,16 @@ class Loader:
         )
         if self._plan.video is None and self._plan.audio is None:
             raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
+        self._order: EpochOrder | None = None
+        self._order_epoch = -1
+        if config.device is not None:
+            _check_device(config.device)
         self._collator = Collator(self.dataset, config.columns)
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
             dataset_digest=self.dataset.manifest.digest(),
             clip_count=len(self.dataset),
-            window_shards=None,
+            window_shards=self._order_of(0).window_shards,
             selection_digest=hashlib.blake2b(self.dataset.rows.tobytes(), digest_size=16).hexdigest(),
             shuffle=config.shuffle,
         )
@@ -85,11 +93,11 @@ class Loader:
         self._delivered = 0
         self._pinned = False
         self._resuming = False
-        self._iteration = 0
+        self._iterations = 0
+        self._current: int | None = None
+        """The iteration that gets batches; None before the first and after close()."""
         self._ranks: Ranks | None = None
         self._engine: Engine | None = None
-        self._order: EpochOrder | None = None
-        self._order_epoch = -1
         self._stop: weakref.finalize[Any, Loader] | None = None
         self._skipped = 0
         self._waiting: deque[_Step] = deque()
@@ -143,12 +151,12 @@ class Loader:
         check_fingerprint(loaded, self._fingerprint)
         if loaded.seed != self.config.seed:
             raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
-        self._iteration += 1
+        self._current = None
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
         self._resuming = True
         self._pinned = False
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         """Starts an iteration and ends the one before.
 
         Yields:
@@ -160,8 +168,8 @@ class Loader:
             WorkerError: Workers cannot be started.
             UsageError: WORLD_SIZE says that there are several ranks, and torch.distributed is not initialised.
         """
-        self._iteration += 1
-        iteration = self._iteration
+        self._iterations += 1
+        iteration = self._current = self._iterations
         self._ranks = resolve_ranks()
         if not self._resuming:
             self._delivered = 0
@@ -173,18 +181,21 @@ class Loader:
             )
         if not self._steps_left(self._delivered) and not self._pinned:
             self._advance()
-        return self._iterate(iteration, first_epoch=self._epoch, epochs=self.config.epochs or 1)
+        # Passes end at multiples of `epochs`, so that a resumed one ends where it would have.
+        epochs = self.config.epochs or 1
+        stop_epoch = (self._epoch // epochs + 1) * epochs
+        return self._iterate(iteration, first_epoch=self._epoch, stop_epoch=stop_epoch)
 
-    def _iterate(self, iteration: int, *, first_epoch: int, epochs: int) -> Iterator[Any]:
+    def _iterate(self, iteration: int, *, first_epoch: int, stop_epoch: int) -> Iterator[Batch]:
         # A generator runs from its first `next` on, and by then another iteration may be under way.
-        if self._iteration != iteration:
+        if not self._is_current(iteration):
             return
         engine = self._started()
         self._abandon()
-        plan = self._steps(first_epoch, first_epoch + epochs)
+        plan = self._steps(first_epoch, stop_epoch)
         self._skipped = 0
         try:
-            while self._iteration == iteration:
+            while True:
                 self._submit(engine, plan)
                 if not self._waiting:
                     self._advance()
@@ -193,9 +204,11 @@ class Loader:
                 faults = self._wait(engine, step)
                 self._waiting.popleft()
                 if step.epoch != self._epoch:
-                    self._epoch, self._skipped = step.epoch, 0
+                    self._epoch, self._delivered, self._skipped = step.epoch, 0, 0
                 # Without a name: the generator's frame would hold the batch as long as the loop's body runs.
                 yield self._delivery(engine, step, faults)
+                if not self._is_current(iteration):
+                    return
         except (Exception, GeneratorExit):
             raise
         except BaseException:
@@ -203,8 +216,17 @@ class Loader:
             self.close()
             raise
         finally:
-            if self._iteration == iteration:
+            if self._current == iteration:
                 self._abandon()
+
+    def _is_current(self, iteration: int) -> bool:
+        """False after close() and load_state_dict(), which end an iteration; so does another, but never quietly."""
+        if self._current not in (iteration, None):
+            raise UsageError(
+                "another iteration over this loader has ended this one, in the middle of its epoch; "
+                "for two loops at once make two loaders",
+            )
+        return self._current == iteration
 
     def _wait(self, engine: Engine, step: _Step) -> list[Fault]:
         try:
@@ -249,9 +271,15 @@ class Loader:
                 return
             epoch, delivered = planned
             ranks = self._resolved()
-            positions = rank_positions(delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size)
-            rows = self.dataset.rows[self._order_of(epoch).take(positions)]
-            engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
+            try:
+                positions = rank_positions(
+                    delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size
+                )
+                rows = self.dataset.rows[self._order_of(epoch).take(positions)]
+                engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
+            except BaseException:
+                self.close()  # a buffer that is neither free nor waited for would be lost
+                raise
             self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
 
     def _delivery(self, engine: Engine, step: _Step, faults: list[Fault]) -> Any:
@@ -263,17 +291,19 @@ class Loader:
 
     def _batch(self, engine: Engine, step: _Step, faults: list[Fault]) -> Batch:
         rows, weight = step.rows.copy(), step.weight.copy()
-        scale = loss_scale(
-            len(self.dataset),
-            delivered=step.delivered,
-            world=self._resolved().world,
-            batch_size=self.config.batch_size,
-        )
+        world = self._resolved().world
         try:
             self._repair(engine.ring.views(step.buffer), rows, weight, faults)
         except BaseException:
             engine.ring.give_back(step.buffer)
             raise
+        if world == 1:
+            scale = 1 / max(1.0, float(weight.sum()))
+        else:
+            # What other ranks skip is not known here.
+            scale = loss_scale(
+                len(self.dataset), delivered=step.delivered, world=world, batch_size=self.config.batch_size
+            )
         batch = self._collator.batch(engine.ring.lease(step.buffer), rows, weight=weight, loss_scale=scale)
         return batch if self.config.device is None else batch.to(self.config.device)
 
@@ -291,6 +321,8 @@ class Loader:
             raise faults[0].error()
         bad = {fault.slot for fault in faults}
         self._skipped += sum(int(weight[slot]) for slot in bad)
+        for fault in faults:
+            _log.warning("skipped: %s", fault.message)
         allowed = max(MIN_SKIPPED, self.config.max_skipped * len(self.dataset) / self._resolved().world)
         if self._skipped > allowed:
             raise TooManyRejectsError(
@@ -343,7 +375,7 @@ class Loader:
 
     def close(self) -> None:
         """Ends the workers; the next iteration starts them anew. Batches that are held stay valid."""
-        self._iteration += 1
+        self._current = None
         self._waiting.clear()
         if self._stop is not None:
             self._stop()
@@ -356,6 +388,13 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_device(device: torch.device | str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        raise UsageError(f"device={str(device)!r} cannot be used here: {exc}") from exc
 
 
 def _default_workers() -> int:

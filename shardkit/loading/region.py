@@ -33,8 +33,14 @@ class Region:
             raise UsageError("worker processes need Linux's memfd_create; use worker_type='thread'")
         # No /dev/shm: no limit of its own, no name to go stale when this process is killed.
         descriptor = os.memfd_create(f"shardkit-{name}", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, size_bytes)
-        return cls(descriptor, size_bytes)
+        try:
+            os.ftruncate(descriptor, size_bytes)
+            return cls(descriptor, size_bytes)
+        except (OSError, OverflowError) as exc:
+            os.close(descriptor)
+            raise UsageError(
+                f"{size_bytes:,} bytes for batches cannot be had ({exc}); lower batch_size, frames, size or window_s"
+            ) from exc
 
     def close(self) -> None:
         """Closes the descriptor; the memory goes when the last array over it does."""

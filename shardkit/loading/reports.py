@@ -21,12 +21,12 @@ class Fault:
 
     slot: int
     kind: str
-    """Name of a class in shardkit.errors."""
+    """Name of a class in shardkit.errors; those of media/ are DataErrors."""
     message: str
 
     def error(self) -> errors.ShardkitError:
         """The exception that the trainer sees."""
-        kind: type[errors.ShardkitError] = getattr(errors, self.kind)
+        kind: type[errors.ShardkitError] = getattr(errors, self.kind, errors.DataError)
         return kind(self.message)
 
 

@@ -29,7 +29,7 @@ class Sample:
     frame_times_s: npt.NDArray[np.float64]
     """float64 [T]: true time of each frame, in seconds from the clip's start."""
     labels: Mapping[str, npt.NDArray[Any]]
-    """Label set to int64 [depth] class ids, or uint8 [classes] for `multi`."""
+    """Label set to int64 class ids: [depth], or [number of classes that the clip has] for `multi`."""
     events: tuple[Event, ...]
     duration_s: float
     split: str
@@ -53,7 +53,7 @@ def decode(sample: Mapping[str, Any]) -> Sample:
         sample: Members by extension: `mp4`, `wav` as bytes, `msg` as bytes or already unpacked; `__key__`.
 
     Returns:
-        The clip. `labels` of a `multi` label set are ids here: a shard alone does not know the number of classes.
+        The clip.
 
     Raises:
         UsageError: It has no `msg`, so it is not a sample that shardkit packed.

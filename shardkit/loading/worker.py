@@ -16,8 +16,8 @@ from typing import Any
 import numpy.typing as npt
 
 from shardkit.errors import CorruptShardError, ShardkitError
-from shardkit.format.index import decode_index
-from shardkit.format.manifest import MANIFEST_NAME, Manifest
+from shardkit.format.index import ClipIndex, decode_batch
+from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.board import Board
 from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout, ClipPlan
@@ -32,10 +32,8 @@ class WorkerStart:
     """What a worker process is told: descriptors, sizes, and what a clip's slot holds."""
 
     folder: str
-    index_name: str
     index_xxh3: str
     """Digest of the index that the rows to load are numbers of."""
-    shards: tuple[str, ...]
     plan: str
     """ClipPlan as JSON."""
     batch_size: int
@@ -110,15 +108,16 @@ def main() -> None:
     manifest = Manifest.from_bytes(read_bytes(folder / MANIFEST_NAME), path=str(folder / MANIFEST_NAME))
     if manifest.index.xxh3 != start.index_xxh3:
         raise CorruptShardError(f"{folder}: the data set was replaced while it is being loaded; start the loader anew")
-    index_path = folder / start.index_name
-    index = decode_index(map_file(index_path), path=str(index_path))
+    # The trainer's process has checked the index's digest.
+    index_path = folder / INDEX_NAME
+    index = ClipIndex(decode_batch(map_file(index_path), path=str(index_path)), path=str(index_path))
     board = Board(
         Region(start.board_descriptor, start.board_bytes),
         workers=start.workers,
         capacity=start.board_capacity,
     )
     # The trainer's process is gone, and with it the reader of the reports: no matter.
-    with suppress(BrokenPipeError), ShardReader(folder, start.shards) as reader:
+    with suppress(BrokenPipeError), ShardReader(folder, [shard.name for shard in manifest.shards]) as reader:
         work(
             worker,
             board=board,

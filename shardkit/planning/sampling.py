@@ -67,12 +67,12 @@ class FrameSampling:
     @classmethod
     def fps(cls, frames_per_s: float) -> "FrameSampling":
         """One frame every 1 / `frames_per_s` seconds, from half of that on."""
-        return cls("fps", frames_per_s)
+        return cls("fps", float(frames_per_s))
 
     @classmethod
     def per_segment(cls, frame_count: int, segment_s: float = 1.0) -> "FrameSampling":
         """`frame_count` frames in every `segment_s` seconds, such as the one-second segments of AVE."""
-        return cls("segment", frame_count, segment_s)
+        return cls("segment", frame_count, float(segment_s))
 
     def instants(self, duration_s: float) -> NDArray[np.float64]:
         """The instants of a clip of `duration_s`.

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardkit.clip import MODALITIES, Event
+from shardkit.clip import EVENT_MODALITIES, Event
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
+from shardkit.format.digest import file_digest
 from shardkit.format.index import column_type, decode_index, encode_index, index_batch, index_schema
 from shardkit.format.record import AudioLayout, Member, Placed, Record, VideoLayout
 from shardkit.taxonomy import UNKNOWN, LabelSet, Level
@@ -43,7 +44,7 @@ _audios = st.builds(
     st.just(44),
     st.lists(_u64, max_size=4).map(tuple),
 )
-_events = st.builds(Event, _times, _times, st.integers(0, 99), st.sampled_from(MODALITIES))
+_events = st.builds(Event, _times, _times, st.integers(0, 99), st.sampled_from(EVENT_MODALITIES))
 _records = st.builds(
     Record,
     key=st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True),
@@ -81,7 +82,11 @@ def _placed(draw):
 
 
 def _index(rows):
-    return decode_index(encode_index(index_batch(rows, index_schema(LABEL_SETS, COLUMNS))), path="index.arrow")
+    return _decoded(encode_index(index_batch(rows, index_schema(LABEL_SETS, COLUMNS))))
+
+
+def _decoded(data, path="index.arrow"):
+    return decode_index(data, path=path, digest=file_digest(data))
 
 
 @given(st.lists(_placed(), max_size=6))
@@ -117,7 +122,9 @@ def test_what_goes_into_an_index_comes_out(rows):
         events = slice(int(index.event_offsets[row]), int(index.event_offsets[row + 1]))
         assert index.event_start_s[events].tolist() == [event.start_s for event in record.events]
         assert index.event_class_id[events].tolist() == [event.class_id for event in record.events]
-        assert [MODALITIES[m] for m in index.event_modality[events]] == [event.modality for event in record.events]
+        assert [EVENT_MODALITIES[m] for m in index.event_modality[events]] == [
+            event.modality for event in record.events
+        ]
         assert {name: index.column(name)[row].as_py() for name in COLUMNS} == record.columns
     assert index.keys(np.arange(len(rows))) == [placed.record.key for placed in rows]
 
@@ -126,7 +133,7 @@ def test_what_goes_into_an_index_comes_out(rows):
 def test_bytes_that_are_no_index_are_refused(data):
     """Whatever the bytes, the error is CorruptShardError with the path."""
     with pytest.raises(CorruptShardError, match=r"some/index\.arrow"):
-        decode_index(data, path="some/index.arrow")
+        _decoded(data, "some/index.arrow")
 
 
 def test_a_multi_label_set_has_no_fixed_depth():
@@ -140,7 +147,7 @@ def test_an_index_without_a_version_or_of_another_is_refused():
     for metadata in ({}, {b"shardkit_format_version": b"7"}):
         batch = pa.RecordBatch.from_pydict({"key": ["a"]}).replace_schema_metadata(metadata)
         with pytest.raises((FormatVersionError, CorruptShardError), match=r"index\.arrow"):
-            decode_index(encode_index(batch), path="index.arrow")
+            _decoded(encode_index(batch))
 
 
 def test_a_missing_column_is_named():
@@ -148,7 +155,7 @@ def test_a_missing_column_is_named():
     batch = index_batch([], index_schema(LABEL_SETS, COLUMNS))
     kept = [name for name in batch.schema.names if name != "packet_xxh3"]
     with pytest.raises(CorruptShardError, match="column 'packet_xxh3' of type"):
-        decode_index(encode_index(batch.select(kept)), path="index.arrow")
+        _decoded(encode_index(batch.select(kept)))
 
 
 def test_the_same_rows_give_the_same_bytes():
@@ -171,3 +178,14 @@ def test_the_same_rows_give_the_same_bytes():
 def test_a_columns_type_is_its_values(values, kind):
     """Numbers stay numbers, None says nothing, and values of several types become text."""
     assert column_type(values) == kind
+
+
+def test_a_flipped_bit_anywhere_is_refused_before_arrow_trusts_it():
+    """Columns of a damaged file can end the process, so the digest comes first; every bit of the file is covered."""
+    data = bytearray(encode_index(index_batch([], index_schema(LABEL_SETS, COLUMNS))))
+    digest = file_digest(data)
+    for place in range(len(data)):
+        data[place] ^= 1 << (place % 8)
+        with pytest.raises((CorruptShardError, FormatVersionError), match=r"index\.arrow"):
+            decode_index(bytes(data), path="index.arrow", digest=digest)
+        data[place] ^= 1 << (place % 8)

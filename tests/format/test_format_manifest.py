@@ -1,13 +1,14 @@
 """dataset.json: read back as written, vouched for by its own digest."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
-from shardkit.format.manifest import FileInfo, Manifest, ShardInfo
+from shardkit.format.manifest import SHARD_NAME, FileInfo, Manifest, ShardInfo
 from shardkit.taxonomy import LabelSet, Level
 
 _names = st.text(min_size=1, max_size=10)
@@ -28,12 +29,14 @@ _manifests = st.builds(
     clip_count=_counts,
     duration_s=st.floats(0, 1e9),
     reject_counts=st.dictionaries(_names, _counts, max_size=2),
-    shards=st.lists(st.builds(ShardInfo, _names, _counts, _counts, _digests), max_size=3).map(tuple),
+    shards=st.lists(
+        st.builds(ShardInfo, st.from_regex(SHARD_NAME, fullmatch=True), _counts, _counts, _digests), max_size=3
+    ).map(tuple),
     index=st.builds(FileInfo, _counts, _digests),
     annotations=st.dictionaries(_names, _names, max_size=2),
 )
 MANIFEST = Manifest(
-    "clips", 1, {}, {}, (), (), (), {}, 0, 0.0, {}, (ShardInfo("a.tar", 1, 2, "0"),), FileInfo(3, "1"), {}
+    "clips", 1, {}, {}, (), (), (), {}, 0, 0.0, {}, (ShardInfo("a-000000.tar", 1, 2, "0"),), FileInfo(3, "1"), {}
 )
 
 
@@ -86,3 +89,11 @@ def test_a_field_of_the_wrong_type_is_refused_even_with_a_right_digest():
     content["digest"] = file_digest(_canonical(content))
     with pytest.raises(CorruptShardError, match="a field is missing"):
         Manifest.from_bytes(json.dumps(content).encode(), path="dataset.json")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../clips-000000.tar", "clips-000000.tar/x", "clips.tar", ""])
+def test_shard_names_that_lead_out_of_the_folder_are_refused(name):
+    """Shards are opened, and deleted by --overwrite, under these names."""
+    manifest = replace(MANIFEST, shards=(ShardInfo(name, 1, 1024, "0" * 32),))
+    with pytest.raises(CorruptShardError, match="no shard's name"):
+        Manifest.from_bytes(manifest.to_bytes(), path="dataset.json")

@@ -187,27 +187,29 @@ def test_an_abandoned_epoch_restarts(packed):
 
 
 def test_a_second_iteration_ends_the_first(packed):
-    """iter() twice: the first iterator gives nothing more, the second gives the whole epoch."""
+    """iter() twice: the first iterator says that it was ended, the second gives the whole epoch."""
     with _loader(packed) as loader:
         first = iter(loader)
         kept = snapshot(next(first))
         second = iter(loader)
         again = snapshot(next(second))
-        assert list(first) == []
+        with pytest.raises(UsageError, match="make two loaders"):
+            next(first)
         rest = [snapshot(batch) for batch in second]
     assert again == kept
     assert len(rest) == CLIPS // 4 - 1
 
 
 def test_an_iterator_that_was_ended_before_it_began_takes_nothing(packed):
-    """An iterator that is first asked after a later one has begun is empty, and disturbs the later one in nothing."""
+    """An iterator that is first asked after a later one has begun says so, and disturbs the later one in nothing."""
     with _loader(packed) as loader:
         whole = snapshots(loader)
         loader.set_epoch(0)
         early = iter(loader)
         late = iter(loader)
         taken = [snapshot(next(late))]
-        assert list(early) == []
+        with pytest.raises(UsageError, match="make two loaders"):
+            next(early)
         taken += [snapshot(batch) for batch in late]
     assert taken == whole
 
@@ -229,6 +231,36 @@ def test_epochs_runs_through_several(packed):
         assert len(loader) == len(together)
         assert loader.state_dict()["epoch"] == 3
     assert together == [taken for batches in apart for taken in batches]
+
+
+def test_a_resumed_pass_of_several_epochs_ends_where_it_would_have(packed):
+    """epochs=3, resumed in the second of the three: its rest and the third follow, no more."""
+    with _loader(packed, epochs=3) as loader:
+        batches, state = [], None
+        for number, batch in enumerate(loader):
+            batches.append(snapshot(batch))
+            if number == 7:
+                state = loader.state_dict()
+    with _loader(packed, epochs=3) as loader:
+        loader.load_state_dict(state)
+        assert snapshots(loader) == batches[8:]
+
+
+def test_an_error_at_the_start_of_an_epoch_loses_none_of_it(packed):
+    """With several epochs in one pass, the state after an error on an epoch's first batch is at that epoch's start."""
+    broken = []
+
+    def transform(batch):
+        broken.append(batch.keys)
+        if len(broken) == CLIPS // 4 + 1:
+            raise ZeroDivisionError
+        return batch
+
+    with _loader(packed, epochs=2, transform=transform) as loader:
+        with pytest.raises(ZeroDivisionError):
+            for _ in loader:
+                pass
+        assert (loader.state_dict()["epoch"], loader.state_dict()["delivered"]) == (1, 0)
 
 
 def test_drop_last_leaves_out_the_short_batch(packed):
