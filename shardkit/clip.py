@@ -31,6 +31,8 @@ class Reason(str, Enum):
     """The clip has no sound, and the settings require it."""
     TOO_SHORT = "too_short"
     """The media ends before or early in the span."""
+    TOO_LONG = "too_long"
+    """The clip would have more frames than fit into memory."""
     DECODE_ERROR = "decode_error"
     """The decoder reported an error inside the span, or returned much less than the file holds."""
     TIMEOUT = "timeout"

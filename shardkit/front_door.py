@@ -253,7 +253,8 @@ def relabel(
 ) -> "RelabelReport":
     """Gives a packed data set the labels, events, splits and columns of another annotation file; media are untouched.
 
-    Clips are matched by key: id and start. Clips that the file does not name keep their media and get unknown labels.
+    Clips are matched by id, start and end. Clips that the file does not name keep their media; their labels are unknown
+    then, and they have no events, split and columns. The `msg` members in the tars stay as they were packed.
 
     Args:
         path: The data set.

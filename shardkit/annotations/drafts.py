@@ -8,7 +8,6 @@ from shardkit.annotations.events import NamedEvent
 from shardkit.annotations.labels import LabelCoding, LabelText, classes_of
 from shardkit.annotations.rows import Rows
 from shardkit.clip import Clip, Event, Reason, Reject, Scalar
-from shardkit.taxonomy import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ def annotation_set(
     for draft in drafts:
         labels = {coding.label_set.name: coding.ids(draft.labels[coding.label_set.name]) for coding in codings}
         events = tuple(
-            Event(event.start_s, event.end_s, event_ids.get(event.class_name, UNKNOWN), event.modality)
-            for event in draft.events
+            Event(event.start_s, event.end_s, event_ids[event.class_name], event.modality) for event in draft.events
         )
         said = (draft.id, draft.start_s, draft.end_s, draft.media, *labels.values(), events, draft.split)
         earlier = first_row.setdefault(said, draft.row)

@@ -1,16 +1,18 @@
 """Events: the cell that lists the labelled intervals of a clip."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from shardkit.annotations.cells import RowError, read_seconds, read_text
 from shardkit.annotations.rows import shortened
-from shardkit.clip import MODALITIES, Modality, Reason
+from shardkit.clip import EVENT_MODALITIES, Modality, Reason
 
 # Spans are differences of decimal fractions: 40.3 - 30.3 is less than 10.
 _ROUNDING_S = 1e-6
+_NEGATIVE = re.compile(r"-[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ def _read_event(event: Any, number: int, length_s: float | None) -> NamedEvent:
         name = read_text(event.get("label"), column=f"{where}: label")
     if start_s is None or end_s is None or name is None:
         raise RowError(Reason.BAD_ROW, f"{where} needs start_s, end_s and class")
+    if _NEGATIVE.fullmatch(name):
+        # A label may be unknown, -100; an event without a class says nothing.
+        raise RowError(Reason.BAD_ROW, f"{where}: class {name:.40} is negative, ids begin at 0; leave the event out")
     if end_s <= start_s:
         raise RowError(Reason.BAD_ROW, f"{where} ends at {end_s:g} s, not after its start at {start_s:g} s")
     if length_s is not None and end_s > length_s + _ROUNDING_S:
@@ -68,6 +73,6 @@ def _read_event(event: Any, number: int, length_s: float | None) -> NamedEvent:
     modality = event.get("modality")
     if modality is None:
         modality = "av"
-    if modality not in MODALITIES:
-        raise RowError(Reason.BAD_ROW, f"{where}: modality {modality!r} is none of {', '.join(MODALITIES)}")
+    if modality not in EVENT_MODALITIES:
+        raise RowError(Reason.BAD_ROW, f"{where}: modality {modality!r} is none of {', '.join(EVENT_MODALITIES)}")
     return NamedEvent(start_s, end_s, name, modality)

@@ -228,9 +228,12 @@ def relabel(
     if json_:
         _print_json(asdict(report))
         return
-    typer.echo(f"relabelled {report.relabelled:,} clips")
+    typer.echo(f"relabelled {report.relabelled:,} clips; the msg members in the tars stay as they were packed")
     if report.unnamed:
-        typer.echo(f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now")
+        typer.echo(
+            f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now, and they have no "
+            "events, split and columns"
+        )
     if report.unused:
         typer.echo(f"{report.unused:,} rows of {annotations} belong to no packed clip")
     if report.unread:

@@ -18,8 +18,9 @@ from shardkit.media.frames import Frames, read_frames
 from shardkit.media.jpeg import decode_jpeg_into, encode_jpeg, psnr_db
 from shardkit.media.mux import mux_mjpeg
 from shardkit.media.probe import SourceInfo, StreamInfo, probe
-from shardkit.packing.settings import PackSettings
+from shardkit.packing.settings import MAX_FRAMES, PackSettings
 
+MIN_CLIP_S = 0.01
 MIN_COVERED = 0.5
 """A clip whose media covers less of its span than this is too short."""
 MIN_DECODED = 0.9
@@ -105,11 +106,19 @@ def _pack_media(path: str, start_s: float | None, end_s: float | None, settings:
     has_audio = _is_in_span(info.audio, start_s, end_s)
     _check_required(info, name, settings, has_video=has_video, has_audio=has_audio)
     duration_s = end_s - start_s
+    if duration_s < MIN_CLIP_S:
+        raise RejectedClipError(Reason.TOO_SHORT, f"{name}: a clip of {duration_s:g} s; correct its start and end")
     members: dict[str, bytes] = {}
     video = audio = None
     if has_video:
         assert info.video is not None
         instants_s = settings.sampling.instants(duration_s)
+        if len(instants_s) > MAX_FRAMES:
+            raise RejectedClipError(
+                Reason.TOO_LONG,
+                f"{name}: {len(instants_s)} frames in {duration_s:.0f} s, at most {MAX_FRAMES} are stored; cut it "
+                "into shorter ones, or take fewer frames a second",
+            )
         frames = read_frames(
             path, start_s + instants_s, size=settings.size, fit=settings.fit, shown_pts=info.video.shown_pts
         )

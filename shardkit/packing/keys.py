@@ -29,7 +29,7 @@ def clip_keys(clips: Iterable[Clip]) -> list[str]:
     taken: set[str] = set()
     next_ordinal: dict[str, int] = {}
     for clip in clips:
-        base = key = f"{_safe_id(clip.id)}_{round((clip.start_s or 0.0) * 1000)}"
+        base = key = key_without_ordinal(clip)
         # An id may itself end like an ordinal (`a_1` at 2 ms), so every candidate is looked up.
         while key in taken:
             ordinal = next_ordinal.get(base, 2)
@@ -38,6 +38,17 @@ def clip_keys(clips: Iterable[Clip]) -> list[str]:
         taken.add(key)
         keys.append(key)
     return keys
+
+
+def key_without_ordinal(clip: Clip) -> str:
+    """`ID_STARTMS`: what all clips of an id share that start together."""
+    return f"{_safe_id(clip.id)}_{round((clip.start_s or 0.0) * 1000)}"
+
+
+def without_ordinal(key: str, id: str) -> str:
+    """`ID_STARTMS` of a key of a clip of source `id`."""
+    start = len(_safe_id(id)) + 1
+    return key[:start] + key[start:].split("_", 1)[0]
 
 
 def _safe_id(id: str) -> str:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,11 +15,11 @@ import pyarrow as pa
 from shardkit.clip import Reject
 from shardkit.errors import CorruptShardError, DataError, StorageError, UsageError
 from shardkit.format.digest import file_digest
-from shardkit.format.index import decode_batch, encode_index
-from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, REJECTS_NAME, FileInfo, Manifest
-from shardkit.packing.shard_files import PART_SUFFIX, ShardPart, read_part, reject_to_json
+from shardkit.format.index import decode_batch
+from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, REJECTS_NAME, SHARD_NAME, FileInfo, Manifest
+from shardkit.packing.shard_files import PART_SUFFIX, HashingFile, ShardPart, read_part, reject_to_json
 from shardkit.packing.shard_plan import ShardPlan
-from shardkit.storage.files import TEMPORARY_SUFFIX, map_file, read_bytes, storage_errors, write_atomic
+from shardkit.storage.files import TEMPORARY_SUFFIX, atomic_file, map_file, read_bytes, storage_errors, write_atomic
 
 WORK_NAME = ".packing"
 """Folder of what a packing run needs and a data set does not; gone once the manifest is written."""
@@ -35,9 +36,14 @@ class PackOutput:
         self._work = folder / WORK_NAME
         self._lock = -1
         self._cleared = False
+        self._made: list[Path] = []
+        """Of the two folders, those that this run made."""
+        self._planned: list[str] = []
+        """Shards of the plan that this run wrote."""
 
     def __enter__(self) -> "PackOutput":
         with storage_errors(self.folder):
+            self._made = [folder for folder in (self.folder, self._work) if not folder.exists()]
             self._work.mkdir(parents=True, exist_ok=True)
             lock_path = self._work / "lock"
             self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -60,12 +66,25 @@ class PackOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A run that stopped before its first shard was complete leaves nothing behind.
-        if not (self._cleared or any(self._work.glob("*" + PART_SUFFIX)) or (self._work / RELABEL_NAME).exists()):
-            self.clear()
+        try:
+            if not self._cleared:
+                self._abandon()
+        finally:
+            os.close(self._lock)
+
+    def _abandon(self) -> None:
+        """A run that stopped before its first shard was complete leaves nothing of its own, and all that was there."""
+        if self._planned:
+            if any(self._work.glob("*" + PART_SUFFIX)):
+                return
+            # The plan goes last: as long as one of its shards is there, it says whose that is.
+            self._remove(self._planned)
+        elif self._work not in self._made or any(path.name != "lock" for path in self._work.glob("*")):
+            return
+        self.clear()
+        if self.folder in self._made:
             with suppress(OSError):  # it holds something
                 self.folder.rmdir()
-        os.close(self._lock)
 
     def clear(self) -> None:
         """Removes what packing needs and a data set does not."""
@@ -79,43 +98,66 @@ class PackOutput:
         """Whether a complete data set is here."""
         return (self.folder / MANIFEST_NAME).exists()
 
-    def begin(self, plan_digest: str, plan: ShardPlan, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder ready for a plan: empty, or as far as an earlier run of the same plan came.
+    def check(self, plan_digest: str, plan: ShardPlan, *, resume: bool, overwrite: bool) -> None:
+        """Passes if a plan may be packed here; changes nothing.
 
         Raises:
             UsageError: Output is there and neither `resume` nor `overwrite` is given, or the plan is another one.
+            DataError: What an earlier run planned cannot be read.
         """
-        begun = self._work / PLAN_NAME
-        if overwrite and (self.finished() or begun.exists()):
-            self._remove_output()
-        if begun.exists():
+        own: set[str] = set()
+        if overwrite:
+            own.update(self._own_names())
+        elif self._begun():
             if not resume:
                 raise UsageError(
                     f"{self.folder}: an earlier run stopped here; go on with --resume, or start over with --overwrite"
                 )
-            said = json.loads(read_bytes(begun))
-            if said["digest"] != plan_digest:
+            if self._read_plan()[0] != plan_digest:
                 raise UsageError(
                     f"{self.folder}: an earlier run stopped here that had other settings, annotations, media files or "
                     "library versions; repeat its command to resume, or start over with --overwrite",
                 )
+            return
+        elif self.finished():
+            raise UsageError(
+                f"{self.folder}: holds a data set already; choose another folder, or replace it with --overwrite"
+            )
+        for name in plan.shard_names:
+            if name not in own and self.shard_path(name).exists():
+                raise UsageError(f"{self.folder}: {name} is there already; choose another folder or another --name")
+
+    def begin(self, plan_digest: str, plan: ShardPlan, *, overwrite: bool) -> None:
+        """Makes the folder ready for a plan that passed `check`: empty, or as far as an earlier run of it came."""
+        if overwrite and (self.finished() or self._begun()):
+            self._remove_output()
+        if self._begun():
             for leftover in (
                 *self.folder.glob("*" + TEMPORARY_SUFFIX),
                 *self._work.glob("*" + TEMPORARY_SUFFIX),
             ):
                 leftover.unlink()
             return
-        if self.finished():
-            raise UsageError(
-                f"{self.folder}: holds a data set already; choose another folder, or replace it with --overwrite"
-            )
-        taken = next(
-            (name for shard in range(plan.shard_count) if (self.folder / (name := plan.shard_name(shard))).exists()),
-            None,
-        )
-        if taken is not None:
-            raise UsageError(f"{self.folder}: {taken} is there already; choose another folder or another --name")
-        self._write_plan(plan_digest, [plan.shard_name(shard) for shard in range(plan.shard_count)])
+        self._planned = plan.shard_names
+        self._write_plan(plan_digest, self._planned)
+
+    def _begun(self) -> bool:
+        """Whether the plan of an unfinished run is here."""
+        return (self._work / PLAN_NAME).exists()
+
+    def _read_plan(self) -> tuple[str, list[str]]:
+        """Digest and shard names of the plan that is here."""
+        path = self._work / PLAN_NAME
+        try:
+            content = json.loads(read_bytes(path))
+            digest, names = str(content["digest"]), list(content["shards"])
+            # Names are deleted by --overwrite: none may lead out of the folder.
+            strange = [name for name in names if not re.fullmatch(SHARD_NAME, name)]
+        except (KeyError, TypeError, ValueError) as exc:
+            raise DataError(f"{path}: damaged ({exc!r}); delete the folder yourself") from exc
+        if strange:
+            raise DataError(f"{path}: damaged ({strange[0]!r} is no shard's name); delete the folder yourself")
+        return digest, names
 
     def _write_plan(self, digest: str, shard_names: Sequence[str]) -> None:
         content = {"digest": digest, "shards": list(shard_names)}
@@ -123,8 +165,26 @@ class PackOutput:
 
     def _remove_output(self) -> None:
         """Removes what packing wrote here, the manifest first, and nothing else."""
+        names = self._own_names()
+        # Killed half-way, the names are still known to the next --overwrite.
+        self._write_plan("", names)
+        self._remove((MANIFEST_NAME, INDEX_NAME, REJECTS_NAME, *names))
+        with storage_errors(self.folder):
+            for path in self._work.iterdir():
+                if path.name not in ("lock", PLAN_NAME):
+                    path.unlink()
+            (self._work / PLAN_NAME).unlink()
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Removes files from the folder, half-written ones too."""
+        with storage_errors(self.folder):
+            for name in names:
+                for path in (self.folder / name, self.folder / (name + TEMPORARY_SUFFIX)):
+                    path.unlink(missing_ok=True)
+
+    def _own_names(self) -> list[str]:
+        """The shards that packing wrote here, or was about to."""
         names: list[str] = []
-        begun = self._work / PLAN_NAME
         if self.finished():
             try:
                 names += [shard.name for shard in self._manifest().shards]
@@ -133,18 +193,9 @@ class PackOutput:
                     f"{self.folder}: its manifest cannot be read, so --overwrite does not know which files are its "
                     f"own ({exc}); delete the folder yourself"
                 ) from exc
-        if begun.exists():
-            names += json.loads(read_bytes(begun))["shards"]
-        # Killed half-way, the names are still known to the next --overwrite.
-        self._write_plan("", names)
-        with storage_errors(self.folder):
-            for name in (MANIFEST_NAME, INDEX_NAME, REJECTS_NAME, *names):
-                for path in (self.folder / name, self.folder / (name + TEMPORARY_SUFFIX)):
-                    path.unlink(missing_ok=True)
-            for path in self._work.iterdir():
-                if path.name not in ("lock", PLAN_NAME):
-                    path.unlink()
-            begun.unlink()
+        if self._begun():
+            names += self._read_plan()[1]
+        return names
 
     def _manifest(self) -> Manifest:
         path = self.folder / MANIFEST_NAME
@@ -194,11 +245,15 @@ class PackOutput:
 
     def write_index(self, batch: pa.RecordBatch) -> FileInfo:
         """Writes `index.arrow`."""
-        data = encode_index(batch)
-        about = FileInfo(len(data), file_digest(data))
-        if self.finished():
-            write_atomic(self._work / RELABEL_NAME, json.dumps({"xxh3": about.xxh3}).encode())
-        write_atomic(self.folder / INDEX_NAME, data)
+        with atomic_file(self.folder / INDEX_NAME) as file:
+            # Straight into the file: in memory, an index of ten million clips would stand once more.
+            sink = HashingFile(file)
+            with pa.ipc.new_file(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            about = FileInfo(sink.size_bytes, sink.digest)
+            if self.finished():
+                # Before the new index takes its name.
+                write_atomic(self._work / RELABEL_NAME, json.dumps({"xxh3": about.xxh3}).encode())
         return about
 
     def commit(self, manifest: Manifest) -> None:

@@ -3,7 +3,8 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from shardkit.clip import Reason, Reject
 from shardkit.cores import usable_cores
 from shardkit.errors import TooManyRejectsError, UsageError
 from shardkit.format.index import column_type, index_schema
-from shardkit.format.manifest import Manifest
+from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.message import encode_message
 from shardkit.format.record import Record
 from shardkit.packing.clip_media import PackedMedia
@@ -24,7 +25,7 @@ from shardkit.packing.keys import clip_keys
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
 from shardkit.packing.provenance import about_annotations, libraries
-from shardkit.packing.shard_files import ShardPart, read_part, write_part, write_shard
+from shardkit.packing.shard_files import read_part, write_part, write_shard
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.sources import find_sources
 from shardkit.packing.splits import assign_splits
@@ -75,11 +76,13 @@ class _Run:
         with PackOutput(job.out) as output:
             if job.resume and output.finished():
                 return self._check_finished(output)
-            output.begin(plan.digest(job.settings, inputs), plan, resume=job.resume, overwrite=job.overwrite)
+            digest = plan.digest(job.settings, inputs)
+            output.check(digest, plan, resume=job.resume, overwrite=job.overwrite)
+            # Before `begin`: a data set is not overwritten with nothing.
             self._check_rejects(output)
             if not plan.candidates:
-                output.write_rejects(self._rejects)
-                raise TooManyRejectsError(self._nothing_packed(output))
+                raise self._nothing_packed(output)
+            output.begin(digest, plan, overwrite=job.overwrite)
             self._pack_shards(plan, output)
             return self._commit(plan, output)
 
@@ -172,26 +175,31 @@ class _Run:
         rows = self._annotations.row_count
         if len(self._rejects) <= self._job.max_rejects * rows:
             return
-        output.write_rejects(self._rejects)
+        on = "" if output.finished() else " and go on with --resume"
         raise TooManyRejectsError(
             f"{len(self._rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
-            f"allows ({_counted(self._rejects)}); {output.folder}/rejects.jsonl names each; mend them, or allow more "
-            "and go on with --resume",
+            f"allows ({_counted(self._rejects)}); {self._named_rejects(output)}; mend them, or allow more{on}",
         )
 
-    def _nothing_packed(self, output: PackOutput) -> str:
-        return (
+    def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
+        return TooManyRejectsError(
             f"none of {self._annotations.row_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
-            f"{output.folder}/rejects.jsonl says why; check --media and --column"
+            f"{self._named_rejects(output)}; check --media and --column"
         )
+
+    def _named_rejects(self, output: PackOutput) -> str:
+        """Writes the rejects, unless a finished data set has its own there, and says where they are."""
+        if output.finished():
+            return f"{output.folder} keeps its data set; pack into another folder for a rejects.jsonl that names each"
+        output.write_rejects(self._rejects)
+        return f"{output.folder}/rejects.jsonl names each"
 
     def _commit(self, plan: ShardPlan, output: PackOutput) -> PackReport:
         job, annotations = self._job, self._annotations
-        parts = [read_part(output.part_path(plan.shard_name(shard))) for shard in range(plan.shard_count)]
-        batch = _one_batch(parts)
-        output.write_rejects(self._rejects)
+        shards, batch = _gathered(output.part_path(name) for name in plan.shard_names)
         if not batch.num_rows:
-            raise TooManyRejectsError(self._nothing_packed(output))
+            raise self._nothing_packed(output)
+        output.write_rejects(self._rejects)
         index = output.write_index(batch)
         manifest = Manifest(
             name=job.name,
@@ -205,7 +213,7 @@ class _Run:
             clip_count=batch.num_rows,
             duration_s=math.fsum(batch.column("duration_s").to_numpy()),
             reject_counts=dict(sorted(Counter(r.reason.value for r in self._rejects).items())),
-            shards=tuple(part.info for part in parts),
+            shards=shards,
             index=index,
             annotations=self._about_annotations,
         )
@@ -280,11 +288,13 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
     )
 
 
-def _one_batch(parts: Sequence[ShardPart]) -> pa.RecordBatch:
-    """The rows of all parts as the one record batch of the index."""
+def _gathered(paths: Iterable[Path]) -> tuple[tuple[ShardInfo, ...], pa.RecordBatch]:
+    """The shards of all parts, and their rows as the one record batch of the index."""
+    parts = [read_part(path) for path in paths]
     table = pa.Table.from_batches([part.batch for part in parts]).combine_chunks()
     batches = table.to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    return tuple(part.info for part in parts), batch
 
 
 def _counts(values: pa.Array) -> dict[str, int]:

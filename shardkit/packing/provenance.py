@@ -9,7 +9,7 @@ from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.format.digest import file_digest
 from shardkit.storage.files import map_file
 
-LIBRARIES = ("av", "msgpack", "numpy", "pyarrow", "simplejpeg", "webdataset")
+LIBRARIES = ("av", "msgpack", "numpy", "pyarrow", "shardkit", "simplejpeg", "webdataset")
 """Packages whose versions may show in the bytes."""
 
 

@@ -24,11 +24,14 @@ from shardkit.format.index import (
     index_schema,
 )
 from shardkit.format.manifest import MANIFEST_NAME
-from shardkit.packing.keys import clip_keys
+from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
 from shardkit.packing.provenance import about_annotations
 from shardkit.packing.splits import assign_splits
 from shardkit.taxonomy import UNKNOWN, LabelSet
+
+SAME_SPAN_S = 1e-3
+"""Spans that differ by less are the same: keys count in milliseconds too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,12 @@ def relabel_dataset(
     annotated = read_annotations(annotations, format=format, column=column)
     with PackOutput(folder) as output:
         manifest, batch = output.read()
-        keys = batch.column("key").to_pylist()
-        by_key = dict(zip(clip_keys(annotated.clips), annotated.clips, strict=True))
-        clips = [by_key.get(key) for key in keys]
+        clips = _matched(batch, annotated.clips)
         named = [clip for clip in clips if clip is not None]
         if not named:
             raise UsageError(
-                f"{annotations}: names none of the {len(keys)} clips (the first is {keys[0]!r}: id and start in ms); "
-                "check the file and --column",
+                f"{annotations}: names none of the {len(clips)} clips (the first is "
+                f"{batch.column('key')[0].as_py()!r}: id and start in ms); check the file and --column",
             )
         splits = _splits(batch, annotated, clips, split, split_group, stratify, seed)
         relabelled = _relabelled(batch, annotated, clips, splits)
@@ -87,7 +88,32 @@ def relabel_dataset(
                 annotations=about_annotations(annotations, annotated),
             )
         )
-    return RelabelReport(len(named), len(clips) - len(named), len(by_key) - len(named), len(annotated.rejects))
+    return RelabelReport(len(named), len(clips) - len(named), len(annotated.clips) - len(named), len(annotated.rejects))
+
+
+def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip]) -> list[Clip | None]:
+    """The annotated clip of every packed one: of the same id, start and end, in row order where several are.
+
+    Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows.
+    """
+    waiting: dict[str, list[Clip]] = {}
+    for clip in annotated:
+        waiting.setdefault(key_without_ordinal(clip), []).append(clip)
+    packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
+    matched: list[Clip | None] = [None] * batch.num_rows
+    for place, (key, id, duration_s, _) in sorted(enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]):
+        candidates = waiting.get(without_ordinal(key, id), [])
+        # A row that names no end is any clip's, after those that name this one's.
+        fitting = [clip for clip in candidates if _has_duration(clip, duration_s)]
+        fitting += [clip for clip in candidates if clip.end_s is None]
+        if fitting:
+            matched[place] = fitting[0]
+            candidates.remove(fitting[0])
+    return matched
+
+
+def _has_duration(clip: Clip, duration_s: float) -> bool:
+    return clip.end_s is not None and abs(clip.end_s - (clip.start_s or 0.0) - duration_s) < SAME_SPAN_S
 
 
 def _splits(

@@ -11,6 +11,8 @@ Require = Literal["av", "audio", "video", "any"]
 
 AUDIO_BITS = 16
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 384_000
+MAX_FRAMES = 4096
+"""Frames of a clip: 1 GB at the usual size, and a clip is one sample."""
 SIZE_LIMITS = (16, 4096)
 
 
@@ -34,6 +36,8 @@ class PackSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.sampling.value > MAX_FRAMES:
+            raise UsageError(f"{self.sampling.value:g} frames: at most {MAX_FRAMES} a clip, second or segment")
         _check_range("size", self.size, *SIZE_LIMITS)
         _check_choice("fit", self.fit, ("short", "square"))
         _check_range("quality", self.quality, 1, 100)

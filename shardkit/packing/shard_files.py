@@ -19,7 +19,7 @@ from shardkit.format.index import decode_batch, encode_index, index_batch
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.record import Member, Placed, Record
 from shardkit.packing.tar_writer import tar_writer_class
-from shardkit.storage.files import atomic_file, map_file, write_atomic
+from shardkit.storage.files import atomic_file, read_bytes, write_atomic
 
 BLOCK_BYTES = 512
 PART_SUFFIX = ".part"
@@ -27,18 +27,29 @@ _PART_FIELD = b"shardkit_part"
 _MEMBER_OF = {"mp4": "video", "wav": "audio", "msg": "message"}
 
 
-class _HashingFile:
+class HashingFile:
     """A file to write that counts and digests what passes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.hasher = FileHasher()
+        self._hasher = FileHasher()
         self.size_bytes = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed; Arrow asks."""
+        return self._file.closed
+
     def write(self, data: bytes) -> int:
-        self.hasher.update(data)
+        """Writes all of the data."""
+        self._hasher.update(data)
         self.size_bytes += len(data)
         return self._file.write(data)
+
+    @property
+    def digest(self) -> str:
+        """xxh3_128 of what was written, as the manifest has it."""
+        return str(self._hasher.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ def write_shard(
     """
     placed = []
     with atomic_file(path) as file:
-        sink = _HashingFile(file)
+        sink = HashingFile(file)
         with tar_writer_class()(sink, mtime=0, encoder=False, user="", group="") as writer:
             for record, members in samples:
                 offset = writer.tarstream.offset
@@ -73,7 +84,7 @@ def write_shard(
                 writer.write({"__key__": record.key, **members})
                 assert writer.tarstream.offset == offset
                 placed.append(Placed(record, shard, places.get("video"), places.get("audio"), places["message"]))
-    info = ShardInfo(path.name, len(placed), sink.size_bytes, str(sink.hasher.hexdigest()))
+    info = ShardInfo(path.name, len(placed), sink.size_bytes, sink.digest)
     return info, placed
 
 
@@ -101,7 +112,8 @@ def read_part(path: Path) -> ShardPart:
         StorageError: It cannot be read.
         DataError: It is damaged.
     """
-    batch = decode_batch(map_file(path), path=str(path))
+    # Not mapped: a process may have some 65,000 mappings, and all parts are held at once.
+    batch = decode_batch(read_bytes(path), path=str(path))
     try:
         about: dict[str, Any] = json.loads(batch.schema.metadata[_PART_FIELD])
         info = ShardInfo(*about["info"])

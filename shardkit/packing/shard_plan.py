@@ -15,6 +15,7 @@ from shardkit.format.digest import FileHasher
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.sources import Located
 from shardkit.planning.hashing import Domain, counter_hash
+from shardkit.planning.sampling import FrameSampling
 
 TYPICAL_CLIP_S = 10.0
 """Length assumed of clips whose annotation names no end."""
@@ -57,6 +58,11 @@ class ShardPlan:
         """File name of a shard."""
         return f"{self.name}-{shard:06d}.tar"
 
+    @property
+    def shard_names(self) -> list[str]:
+        """File names of all shards."""
+        return [self.shard_name(shard) for shard in range(self.shard_count)]
+
     def shard(self, shard: int) -> tuple[Candidate, ...]:
         """The candidates of a shard."""
         return self.candidates[shard * self.shard_clips : (shard + 1) * self.shard_clips]
@@ -72,8 +78,8 @@ class ShardPlan:
         hasher = FileHasher()
         hasher.update(_json([self.name, self.shard_clips, settings.to_json(), inputs]))
         for each in self.candidates:
-            located = each.located
-            hasher.update(_json([each.key, each.split, located.path, located.start_s, located.end_s]))
+            file = each.located
+            hasher.update(_json([each.key, each.split, file.path, file.size_bytes, file.start_s, file.end_s]))
         return str(hasher.hexdigest())
 
 
@@ -92,10 +98,18 @@ def plan_shards(candidates: Sequence[Candidate], settings: PackSettings, *, name
 def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) -> int:
     """About what a packed clip takes: enough to aim at a shard size, and the same on every machine."""
     spans_s = [c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None]
-    duration_s = float(np.mean(spans_s)) if spans_s else TYPICAL_CLIP_S
+    # Not the mean: one end in milliseconds would put every clip into a shard of its own.
+    duration_s = float(np.median(spans_s)) if spans_s else TYPICAL_CLIP_S
     area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
     # libjpeg's files grow by 7 % a step towards quality 100, and shrink by half as much below 90.
     quality_factor = (1.07 if settings.quality > 90 else 1.03) ** (settings.quality - 90)
     frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
-    return int(len(settings.sampling.instants(duration_s)) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+    return int(_estimated_frames(settings.sampling, duration_s) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+
+
+def _estimated_frames(sampling: FrameSampling, duration_s: float) -> float:
+    """About how many instants a clip has; nothing is made that grows with their number."""
+    if sampling.mode == "count":
+        return sampling.value
+    return max(1.0, duration_s / (sampling.segment_s or 1.0) * sampling.value)

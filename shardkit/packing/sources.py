@@ -1,9 +1,10 @@
 """Sources: which media file under the media folder a clip is cut from, and where in it.
 
-The folder is walked once; after that a clip costs a few look-ups and no system call. A clip's file is, in
-this order:
+The folder is walked once; after that a clip costs a few look-ups, and a file that is used one system call. A
+clip's file is, in this order:
 
-    as named     the path that the annotation gives, or else a file of that name anywhere below
+    as named     the path that the annotation gives; or, for a name without a folder, the one file of that
+                 name anywhere below
     cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound)
     whole        ID.ext, from which the clip is cut at pack time
 """
@@ -37,13 +38,15 @@ class Located:
     """Start of the clip in the file's time; None: from the file's beginning."""
     end_s: float | None
     """End of the clip in the file's time; None: to the file's end."""
+    size_bytes: int | None = None
+    """Size of the file; None where it cannot be told."""
 
 
 def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Located], list[Reject]]:
     """The clips whose media file is there, and a reject for each of the others; both in the order given.
 
-    Where several files fit, the extension that stands first in EXTENSIONS wins, then the path that sorts
-    first.
+    Where several files fit an id, the extension that stands first in EXTENSIONS wins, then the path that sorts
+    first. Several files of a name that the annotation gives without a folder are no answer.
 
     Raises:
         StorageError: The media folder, or a folder in it, is missing or cannot be read.
@@ -52,6 +55,7 @@ def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Lo
     index = _walk(root)
     located: list[Located] = []
     rejects: list[Reject] = []
+    sizes: dict[str, int | None] = {}
     for clip in clips:
         media = None if clip.media is None else posixpath.normpath(clip.media)
         if media is not None and (media.startswith("/") or media.split("/", 1)[0] == ".."):
@@ -61,17 +65,31 @@ def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Lo
             )
             rejects.append(Reject(clip.row, clip.id, Reason.BAD_ROW, detail, clip.media))
             continue
-        cut_names = _cut_names(clip)
-        path = index.find(media, [*cut_names, clip.id])
-        if path is None:
-            detail = _looked_for(clip, cut_names, root)
+        if twins := index.twins(media):
+            detail = (
+                f"the media file {clip.media!r} is ambiguous: {' and '.join(twins)} are below {root}; name it with its "
+                "folder"
+            )
             rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
-        elif posixpath.splitext(posixpath.basename(path))[0] in cut_names:
+            continue
+        cut_names = _cut_names(clip)
+        stems = [*cut_names, clip.id]
+        if media is not None and "/" in media and clip.id == posixpath.splitext(posixpath.basename(media))[0]:
+            # The id says no more than the path did: whatever has it elsewhere is another file.
+            stems = []
+        path = index.find(media, stems)
+        if path is None:
+            detail = _looked_for(clip, stems, root)
+            rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
+            continue
+        if path not in sizes:
+            sizes[path] = _size_bytes(root, path)
+        if posixpath.splitext(posixpath.basename(path))[0] in cut_names:
             # Whole microseconds: 40.3 - 30.3 is 9.999999999999996.
             length_s = None if clip.end_s is None else round(clip.end_s - (clip.start_s or 0.0), 6)
-            located.append(Located(clip, path, 0.0, length_s))
+            located.append(Located(clip, path, 0.0, length_s, sizes[path]))
         else:
-            located.append(Located(clip, path, clip.start_s, clip.end_s))
+            located.append(Located(clip, path, clip.start_s, clip.end_s, sizes[path]))
     return located, rejects
 
 
@@ -81,21 +99,32 @@ class _Index:
 
     paths: set[str] = field(default_factory=set)
     by_name: dict[str, str] = field(default_factory=dict)
+    """Name to the path that sorts first."""
+    second: dict[str, str] = field(default_factory=dict)
+    """Name of several files to the path that sorts second."""
     by_stem: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Stem to the preferred media file, as (rank of the extension, path)."""
 
     def add(self, path: str, name: str) -> None:
         self.paths.add(path)
-        self.by_name[name] = min(path, self.by_name.get(name, path))
+        if (other := self.by_name.setdefault(name, path)) != path:
+            self.by_name[name], later = sorted((other, path))
+            self.second[name] = min(later, self.second.get(name, later))
         stem, extension = posixpath.splitext(name)
         rank = _RANK.get(extension.lower())
         if rank is not None:
             self.by_stem[stem] = min((rank, path), self.by_stem.get(stem, (rank, path)))
 
+    def twins(self, media: str | None) -> tuple[str, str] | None:
+        """Two of the files that have the name `media`, where none has it as its path."""
+        if media is None or media in self.paths or media not in self.second:
+            return None
+        return self.by_name[media], self.second[media]
+
     def find(self, media: str | None, stems: Sequence[str]) -> str | None:
         """Path of the file named `media`, or else of the first stem that is there."""
         if media is not None:
-            path = media if media in self.paths else self.by_name.get(posixpath.basename(media))
+            path = media if media in self.paths else self.by_name.get(media)  # no name has a folder
             if path is not None:
                 return path
         return next((self.by_stem[stem][1] for stem in stems if stem in self.by_stem), None)
@@ -111,7 +140,7 @@ def _walk(root: str) -> _Index:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if entry.name.startswith(".") or not _is_text(entry.name):
                         continue
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.is_dir(follow_symlinks=False):
@@ -127,6 +156,22 @@ def _walk(root: str) -> _Index:
     return index
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8: what is not can be neither annotated nor written to the index."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _size_bytes(root: str, path: str) -> int | None:
+    try:
+        return Path(root, path).stat().st_size
+    except OSError:
+        return None
+
+
 def _cut_names(clip: Clip) -> list[str]:
     """Stems of a file that was cut for this clip."""
     if clip.start_s is None:
@@ -140,8 +185,8 @@ def _cut_names(clip: Clip) -> list[str]:
     return names
 
 
-def _looked_for(clip: Clip, cut_names: Sequence[str], root: str) -> str:
-    names = [*([clip.media] if clip.media else []), *(f"{stem}.*" for stem in [*cut_names, clip.id])]
+def _looked_for(clip: Clip, stems: Sequence[str], root: str) -> str:
+    names = [*([clip.media] if clip.media else []), *(f"{stem}.*" for stem in stems)]
     return (
         f"none of {', '.join(names)} is below {root} (extensions {' '.join(EXTENSIONS)}); put the file "
         "there, or give the folder that holds it"

@@ -73,6 +73,8 @@ def assign_splits(
         UsageError: Shares that do not add up to 1, or a group, label set or level that is not there.
     """
     _check_shares(shares)
+    # Of splits that are owed equally much the larger is served first, then the first by name.
+    shares = dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
     class_ids_of = _classes_for(stratify, label_sets)
     members: dict[str, list[int]] = {}
     for place, name in enumerate(_group_names(clips, group)):

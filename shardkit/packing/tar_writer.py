@@ -1,4 +1,4 @@
-"""webdataset's TarWriter, without the rest of webdataset, which would import torch: two seconds before the first clip."""
+"""webdataset's TarWriter, without the rest of webdataset, which would import torch: two seconds before a first clip."""
 
 import importlib
 import sys

@@ -8,6 +8,7 @@ import select
 import struct
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,10 +37,12 @@ def answer(request: dict[str, Any], settings: PackSettings) -> dict[str, Any]:
     except RejectedClipError as exc:
         return {"reason": exc.reason.value, "detail": str(exc)}
     except Exception as exc:  # noqa: BLE001 - what one file does must not end the packing
-        name = Path(request["path"]).name
+        name, innermost = Path(request["path"]).name, traceback.extract_tb(exc.__traceback__)[-1]
+        # Not the whole path: where Python is installed must not show in rejects.jsonl.
+        where = f"{'/'.join(Path(innermost.filename).parts[-2:])}:{innermost.lineno}"
         return {
-            "reason": Reason.DECODE_ERROR.value,
-            "detail": f"{name}: unexpected {type(exc).__name__}: {exc}; leave the clip out and report it",
+            "reason": Reason.INTERNAL_ERROR.value,
+            "detail": f"{name}: unexpected {type(exc).__name__}: {exc} ({where}); leave the clip out and report it",
         }
     return media.to_wire()
 

@@ -1,9 +1,10 @@
 """Local files: read, mapped, and written so that readers see the old file, the new file or none: never half of one."""
 
 import errno
+import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,25 +75,43 @@ def map_file(path: Path) -> Any:
             return source.read_buffer()
 
 
+class _TemporaryFile(io.FileIO):
+    """A file whose failed writes are StorageErrors about `path`, whenever a buffer gets to them."""
+
+    def __init__(self, temporary: Path, path: Path) -> None:
+        super().__init__(temporary, "wb")
+        self._path = path
+
+    def write(self, data: Any, /) -> int:
+        with storage_errors(self._path):
+            return super().write(data)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under `path` complete and synced, or not at all.
+
+    What the caller's own code raises meanwhile, OSErrors too, comes out as it is.
 
     Raises:
         StorageError: It cannot be written.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with storage_errors(path):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
+    try:
+        with storage_errors(path):
+            raw = _TemporaryFile(temporary, path)
+        with io.BufferedWriter(raw) as file:
+            yield file
+            file.flush()
+            with storage_errors(path):
                 os.fsync(file.fileno())
+        with storage_errors(path):
             temporary.replace(path)
             sync_folder(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        with suppress(OSError):  # what happened first is what matters
+            temporary.unlink()
+        raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -164,6 +164,10 @@ def test_events_are_read_from_lists_and_from_json_text(tmp_path):
             "'smell' is none of audio, visual, av",
         ),
         ([{"start_s": 0, "end_s": 1, "class": "x", "modality": ["av"]}], "is none of"),
+        (
+            [{"start_s": 0, "end_s": 1, "class": 3}, {"start_s": 0, "end_s": 1, "class": -100}],
+            "event 2 .*class -100 is negative",
+        ),
         (["x"], "event 1 is .*expected an object"),
         ({"start_s": 0}, "expected a list"),
         ("{", "not JSON"),

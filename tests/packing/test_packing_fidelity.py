@@ -150,11 +150,12 @@ def test_sound_is_a_direct_decode_and_resample_to_one_lsb(real, name):
     """Every sample of a whole file is within one step of what libswresample makes of all of it."""
     stored = np.rint(real[name].audio[0] * 32768).astype(np.int32)
     direct, _ = sound(CLIPS / name, RATE_HZ)
-    assert len(stored) == round(real[name].duration_s * RATE_HZ)
+    whole = round(real[name].duration_s * RATE_HZ)
+    assert 0.99 * whole < len(stored) <= whole  # it can end before the picture does
     heard = min(len(stored), len(direct))
     assert heard > 0.99 * len(stored)
     assert np.abs(stored[:heard] - direct[:heard]).max() <= 1
-    assert not stored[heard:].any()  # the sound ends before the picture does
+    assert not stored[heard:].any()
     assert np.abs(stored).max() > 300
 
 

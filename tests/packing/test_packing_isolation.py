@@ -1,6 +1,7 @@
 """Files that hang or end their worker: each costs its clip and nothing else."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from pack_runs import SMALL, rejects, worker_pids
 import shardkit
 from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
+from shardkit.packing.worker import answer
 from shardkit.planning.sampling import FrameSampling
 
 SETTINGS = PackSettings(FrameSampling.count(2), size=64)
@@ -89,6 +91,13 @@ def test_closing_ends_workers_that_hang(good, tmp_path):
         assert "members" in next(answers)[1]
     assert worker_pids(os.getpid()) == []
     assert time.monotonic() - began_s < 30
+
+
+def test_failure_of_our_own_is_told_from_the_files(good):
+    """What nobody foresaw is `internal_error`, with its type, its text and the line that raised it."""
+    said = answer(good | {"end_s": "two"}, SETTINGS)
+    assert said["reason"] == "internal_error"
+    assert re.search(r"TypeError: .*\(\w+/\w+\.py:\d+\)", said["detail"])
 
 
 def test_hanging_file_costs_one_row_of_a_data_set(material, tmp_path):

@@ -2,16 +2,29 @@
 
 import fcntl
 import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from pack_runs import SMALL, contents
 
 import shardkit
-from shardkit.errors import CorruptShardError, StorageError, TooManyRejectsError, UsageError
+from shardkit.errors import CorruptShardError, DataError, StorageError, TooManyRejectsError, UsageError
+from shardkit.format.index import decode_batch, encode_index
+from shardkit.packing.output import PackOutput
+from shardkit.packing.shard_files import read_part
 
 
 class Interrupted(Exception):  # noqa: N818 - what a user's progress callback may raise
     """Ends a run from its progress callback."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Material with its media in another place."""
+
+    table: Path
+    media: Path
 
 
 def pack(material, out, **options):
@@ -125,6 +138,148 @@ def test_overwrite_that_was_killed_can_be_repeated(material, undisturbed, finish
     assert contents(finished) == undisturbed.contents
 
 
+@pytest.mark.parametrize("state", ["finished", "partial"])
+@pytest.mark.parametrize(("limit", "said"), [(1.0, "none of 48 rows"), (0.5, "48 of 48 rows")])
+def test_overwrite_with_nothing_removes_nothing(material, tmp_path, request, state, limit, said):
+    """Too few rows to pack, known before the first is: what is there stays, and the counts are in the message."""
+    out = request.getfixturevalue(state)
+    (tmp_path / "empty").mkdir()
+    before = contents(out)
+    with pytest.raises(TooManyRejectsError, match=rf"{said}.*missing_media 48"):
+        shardkit.pack(
+            material.table,
+            media=tmp_path / "empty",
+            out=out,
+            format="table",
+            overwrite=True,
+            max_rejects=limit,
+            **SMALL,
+        )
+    after = contents(out)
+    if state == "partial":  # which may have its rejects.jsonl
+        assert len(after.pop("rejects.jsonl").splitlines()) == 48
+    assert after == before
+
+
+def test_overwrite_that_meets_a_strangers_shard_removes_nothing(material, finished):
+    """A file in the way that is not of the old data set: refused before the old one is gone."""
+    (finished / "new-000002.tar").write_bytes(b"mine")
+    before = contents(finished)
+    with pytest.raises(UsageError, match=r"new-000002\.tar"):
+        pack(material, finished, overwrite=True, name="new")
+    assert contents(finished) == before
+
+
+@pytest.fixture
+def cut_short(partial):
+    """What kill -9 leaves between a first shard's last byte and its part."""
+    for path in partial.glob(".packing/*.part"):
+        path.unlink()
+    for path in partial.glob("*.tar"):
+        if path.name != "clips-000000.tar":
+            path.unlink()
+    assert (partial / "clips-000000.tar").exists()
+    return partial
+
+
+@pytest.mark.parametrize("way", [{"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("refused", [{}, {"resume": True, "size": 48}])
+def test_refused_run_changes_nothing_where_only_a_tar_is_finished(material, undisturbed, cut_short, refused, way):
+    """Asked to resume or to overwrite, the folder is as it was, and both are still accepted."""
+    before = contents(cut_short)
+    with pytest.raises(UsageError, match="--overwrite"):
+        pack(material, cut_short, **refused)
+    assert contents(cut_short) == before
+    pack(material, cut_short, **way)
+    assert contents(cut_short) == undisturbed.contents
+
+
+def test_run_that_fails_between_a_tar_and_its_part_leaves_nothing(material, tmp_path, monkeypatch):
+    """The tar goes too: it would stand in the way of the next attempt."""
+
+    def fail(*_) -> None:
+        assert (tmp_path / "clips-000000.tar").exists()
+        raise Interrupted
+
+    (tmp_path / "mine.txt").touch()
+    monkeypatch.setattr("shardkit.packing.pack.write_part", fail)
+    with pytest.raises(Interrupted):
+        pack(material, tmp_path)
+    assert set(contents(tmp_path)) == {"mine.txt"}
+
+
+def test_folder_that_was_there_stays(material, tmp_path):
+    """A refused run removes no folder that it did not make, not even an empty one."""
+
+    def interrupt(progress) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        pack(material, tmp_path, progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        '{"digest": "", "shards": ["../precious.tar"]}',
+        '{"digest": "", "shards": ["notes.txt"]}',
+        '{"digest": "", "shards": [1]}',
+        '{"shards": []}',
+        "[]",
+        "{",
+    ],
+)
+@pytest.mark.parametrize("way", ["resume", "overwrite"])
+def test_plan_that_is_damaged_deletes_nothing(material, partial, plan, way):
+    """Only names of shards are believed to be shards; the message names the plan."""
+    (partial / "notes.txt").touch()
+    (partial.parent / "precious.tar").touch()
+    (partial / ".packing/plan.json").write_text(plan)
+    before = contents(partial.parent)
+    with pytest.raises(DataError, match=r"plan\.json: damaged"):
+        pack(material, partial, **{way: True})
+    assert contents(partial.parent) == before
+
+
+def test_media_that_changed_since_are_noticed(material, tmp_path):
+    """A media file of another size than when the run began is not mixed with what was packed of the old one."""
+    media = shutil.copytree(material.media, tmp_path / "media")
+    out = tmp_path / "out"
+    pack_partly(Moved(material.table, media), out)
+    with next(media.glob("*.mp4")).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UsageError, match="other settings, annotations, media files"):
+        pack(Moved(material.table, media), out, resume=True)
+
+
+def test_index_is_written_as_it_is_encoded(undisturbed, tmp_path):
+    """The index that goes straight into its file has the bytes, size and digest of the encoded one."""
+    data = undisturbed.contents["index.arrow"]
+    batch = decode_batch(data, path="index.arrow")
+    with PackOutput(tmp_path / "out") as output:
+        about = output.write_index(batch)
+    assert (tmp_path / "out/index.arrow").read_bytes() == encode_index(batch) == data
+    assert about == shardkit.open(undisturbed.out).manifest.index
+
+
+def test_index_that_does_not_fit_is_a_storage_error(undisturbed, tmp_path):
+    """A full disk under the index: StorageError, and no index."""
+    batch = decode_batch(undisturbed.contents["index.arrow"], path="index.arrow")
+    with PackOutput(tmp_path / "out") as output:
+        (tmp_path / "out/index.arrow.tmp").symlink_to("/dev/full")
+        with pytest.raises(StorageError, match=r"index\.arrow: No space left"):
+            output.write_index(batch)
+    assert not (tmp_path / "out/index.arrow").exists()
+
+
+def test_parts_are_not_mapped(partial):
+    """Of 100,000 shards all parts are held at once, more than a process may have mappings."""
+    parts = [read_part(path) for path in partial.glob(".packing/*.part")]
+    assert parts
+    assert ".part" not in Path("/proc/self/maps").read_text()
+
+
 def test_overwrite_does_not_guess_which_files_are_its_own(material, finished):
     """With a damaged manifest nothing is removed; the message names it."""
     (finished / "dataset.json").write_bytes(b"{")
@@ -219,6 +374,11 @@ def test_inputs_are_never_written_to(material, packed, undisturbed):
     """After all that was packed from it, the media folder holds what was synthesised and nothing else."""
     made = {row.file_name for row in material.rows if row.fault is None or (material.media / row.file_name).exists()}
     assert {path.name for path in material.media.iterdir()} == made
+
+
+def test_manifest_names_the_shardkit_that_packed(undisturbed):
+    """Its version decides the bytes as those of the libraries do."""
+    assert shardkit.open(undisturbed.out).manifest.libraries["shardkit"] == shardkit.__version__
 
 
 def test_split_column_is_kept(material, undisturbed):

@@ -145,3 +145,29 @@ def test_folder_without_a_data_set_is_refused_and_not_made(material, tmp_path):
     with pytest.raises(UsageError, match="no data set to relabel"):
         shardkit.relabel(tmp_path / "no/such", material.table)
     assert not (tmp_path / "no").exists()
+
+
+def test_clips_that_start_together_are_told_apart_by_their_ends(material, undisturbed, tmp_path):
+    """Rows in another order, or only some of them, never give one clip's label to another."""
+    source = next(iter(sorted(path.name for path in material.media.iterdir() if path.suffix == ".mp4")))
+    table = tmp_path / "table.csv"
+    table.write_text(f"id,media,start_s,end_s,label\na,{source},0,0.5,short\na,{source},0,1.0,long\n")
+    out = tmp_path / "out"
+    shardkit.pack(table, media=material.media, out=out, frames=2, size=64)
+
+    def labels():
+        ds = shardkit.open(out)
+        names = ds.label_sets[0].leaf.classes
+        return {
+            row["duration_s"]: names[row["label_label"][0]] if row["label_label"][0] >= 0 else None
+            for row in ds.table.to_pylist()
+        }
+
+    again = tmp_path / "again.csv"
+    again.write_text("id,start_s,end_s,label\na,0,1.0,longer\na,0,0.5,shorter\n")
+    shardkit.relabel(out, again)
+    assert labels() == {0.5: "shorter", 1.0: "longer"}
+    again.write_text("id,start_s,end_s,label\na,0,1.0,only\na,0,5,elsewhere\n")
+    report = shardkit.relabel(out, again)
+    assert (report.relabelled, report.unnamed, report.unused) == (1, 1, 1)
+    assert labels() == {0.5: None, 1.0: "only"}

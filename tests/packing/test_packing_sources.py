@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def refused(root: Path, **fields):
     [
         ({"id": "k", "media": "a/named.mp4"}, "a/named.mp4", (None, None)),
         ({"id": "k", "media": "./a/../a/named.mp4", "start_s": 3.0}, "a/named.mp4", (3.0, None)),
-        ({"id": "k", "media": "elsewhere/named.mp4", "end_s": 3.0}, "a/named.mp4", (None, 3.0)),
+        ({"id": "k", "media": "named.mp4", "end_s": 3.0}, "a/named.mp4", (None, 3.0)),
+        ({"id": "whole", "media": "elsewhere/named.mp4"}, "whole.webm", (None, None)),
         ({"id": "k", "media": "notes.dat"}, "notes.dat", (None, None)),
         ({"id": "-70tewjjQKc", "start_s": 30.0, "end_s": 40.0}, "b/-70tewjjQKc_000030.mp4", (0.0, 10.0)),
         ({"id": "-70tewjjQKc", "start_s": 30.0}, "b/-70tewjjQKc_000030.mp4", (0.0, None)),
@@ -100,10 +102,43 @@ def test_extension_is_preferred_in_the_stated_order(tmp_path):
 
 
 def test_among_equals_the_first_path_wins(tmp_path):
-    """Of files of one name in several folders the path that sorts first is taken."""
+    """Of files in several folders that fit an id the path that sorts first is taken."""
     fill(tmp_path, "z/a.mp4", "b/a.mp4", "y/a.mp4")
     assert found(tmp_path, id="a").path == "b/a.mp4"
-    assert found(tmp_path, id="x", media="a.mp4").path == "b/a.mp4"
+
+
+def test_bare_name_of_several_files_is_ambiguous(tmp_path):
+    """A name without a folder that several files have is rejected naming two; a file of that very path is meant."""
+    fill(tmp_path, "z/a.mp4", "b/a.mp4", "y/a.mp4")
+    reject = refused(tmp_path, id="a", media="a.mp4")
+    assert reject.reason is Reason.MISSING_MEDIA
+    assert "ambiguous: b/a.mp4 and y/a.mp4" in reject.detail
+    fill(tmp_path, "a.mp4")
+    assert found(tmp_path, id="a", media="./a.mp4").path == "a.mp4"
+
+
+@pytest.mark.parametrize("id", ["x", "0001"])
+def test_missing_file_in_a_named_folder_is_not_replaced_by_its_namesake(tmp_path, id):
+    """`train/0001.mp4` is not `val/0001.mp4`, neither by its name nor by an id that is its stem."""
+    reject = refused(fill(tmp_path, "val/0001.mp4", "0001.mkv"), id=id, media="train/0001.mp4")
+    assert (reject.reason, reject.media) == (Reason.MISSING_MEDIA, "train/0001.mp4")
+
+
+def test_names_that_are_not_utf8_are_skipped(tmp_path):
+    """Files and folders whose names are no text are passed over; the others are found."""
+    fill(tmp_path, "a.mp4")
+    for name in (b"b\xff.mp4", b"\xff/b.mp4"):
+        fill(tmp_path, os.fsdecode(name))
+    located, rejects = find_sources([Clip(row=1, id="a"), Clip(row=2, id="b")], tmp_path)
+    assert [entry.path for entry in located] == ["a.mp4"]
+    assert [reject.id for reject in rejects] == ["b"]
+
+
+def test_located_clip_has_the_size_of_its_file(tmp_path):
+    """The size is that of the file, through links."""
+    (tmp_path / "far").write_bytes(b"1234")
+    (tmp_path / "a.mp4").symlink_to("far")
+    assert found(tmp_path, id="a").size_bytes == 4
 
 
 def test_hidden_files_and_folders_are_skipped_and_links_to_files_count(tmp_path):

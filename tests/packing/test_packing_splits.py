@@ -124,6 +124,15 @@ def test_assignment_is_the_same_on_every_machine():
     assert held_out == ["s3", "s5", "s8"]
 
 
+@pytest.mark.parametrize("shares", [{"a": 0.5, "b": 0.5}, {"a": 0.3, "b": 0.3, "c": 0.4}, THIRDS])
+def test_assignment_does_not_depend_on_the_order_of_the_shares(shares):
+    """The same shares in another order are the same shares."""
+    clips = [clip(n, f"s{n}", n % 3) for n in range(50)]
+    options = {"stratify": "label", "label_sets": [LABEL]}
+    turned = dict(reversed(shares.items()))
+    assert assign_splits(clips, shares=turned, **options) == assign_splits(clips, shares=shares, **options)
+
+
 def test_groups_come_from_media_or_a_column():
     """Clips of one media file, or with one value in a column, stay together; without one, the id decides."""
     by_media = [clip(n, f"s{n}", media=f"m{n % 3}.mp4") for n in range(30)]
@@ -179,7 +188,7 @@ def test_avo65_is_split_by_class_without_straddling_sources(level):
     """AVO-65 at 80/10/10: totals within a few clips, each class near its shares, no source on two sides."""
     found = read_annotations(RELEASED)
     splits = assign_splits(found.clips, shares=THIRDS, stratify=level, label_sets=found.label_sets, seed=3)
-    depth = found.label_sets[0].level_index(level)
+    depth = [each.name for each in found.label_sets[0].levels].index(level)
     total = Counter(splits)
     per_class = defaultdict(Counter)
     sides = defaultdict(set)

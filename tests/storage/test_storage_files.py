@@ -1,5 +1,6 @@
 """Local files: whole or not at all; errors that say what to do."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -58,6 +59,37 @@ def test_a_full_disk_is_a_storage_error(tmp_path):
         write_atomic(path, b"x" * 100_000)
     assert path.read_bytes() == b"old"
     assert _listing(tmp_path) == ["shard.tar"]
+
+
+@pytest.mark.parametrize("content", [b"x", b"x" * 100_000])
+def test_a_full_disk_is_a_storage_error_whenever_the_buffer_gets_there(tmp_path, content):
+    """Small writes that fail only when flushed or closed are StorageErrors too, whatever else went wrong."""
+    path = tmp_path / "shard.tar"
+
+    def write(failure):
+        (tmp_path / "shard.tar.tmp").symlink_to("/dev/full")
+        with atomic_file(path) as file:
+            file.write(content)
+            if failure:
+                raise failure
+
+    for failure in (None, KeyError("x")):
+        with pytest.raises(StorageError, match=r"shard.tar: No space left"):
+            write(failure)
+        assert _listing(tmp_path) == []
+
+
+def test_an_error_of_the_callers_code_is_not_the_files(tmp_path):
+    """A broken pipe while the file is being written is no trouble of the file: it comes out as itself."""
+
+    def write():
+        with atomic_file(tmp_path / "x") as file:
+            file.write(b"some")
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        write()
+    assert _listing(tmp_path) == []
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
