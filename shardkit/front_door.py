@@ -72,7 +72,8 @@ def pack(
         require: What a clip must have: picture and sound (`av`), one of them, or `any`.
         split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
             file's splits.
-        split_group: Clips that agree in it never straddle splits: `id` (the source), `media`, or a column.
+        split_group: Clips that agree in it never straddle splits: `id` (the source: clips that share an id or a media
+            file), `media`, or a column.
         stratify: Level or label set whose classes are spread evenly over the splits.
         shard_bytes: Size that shards are planned for.
         seed: Of the shuffle over shards and of the splits.

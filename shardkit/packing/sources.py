@@ -53,11 +53,12 @@ def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Lo
     """
     root = os.fspath(media_root)
     index = _walk(root)
+    inside = posixpath.join(os.path.abspath(root), "")  # noqa: PTH100 - links stay as they are named
     located: list[Located] = []
     rejects: list[Reject] = []
     sizes: dict[str, int | None] = {}
     for clip in clips:
-        media = None if clip.media is None else posixpath.normpath(clip.media)
+        media = None if clip.media is None else posixpath.normpath(clip.media).removeprefix(inside)
         if media is not None and (media.startswith("/") or media.split("/", 1)[0] == ".."):
             detail = (
                 f"the media file {clip.media!r} lies outside the media folder; name it relative to that "

@@ -63,7 +63,8 @@ def assign_splits(
     Args:
         clips: The clips, in any order.
         shares: Split to its share of the clips.
-        group: What must not straddle splits: `id` (the source), `media`, or one of the other columns.
+        group: What must not straddle splits: `id` (the source: clips that share an id or a media file), `media`, or
+            one of the other columns.
         stratify: A label set or a level: the shares hold within each of its classes too. A group counts as
             what most of its clips are.
         label_sets: What `stratify` may name.
@@ -127,7 +128,7 @@ def _divide(
 
 def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     if group == "id":
-        return [clip.id for clip in clips]
+        return _source_names(clips)
     if group == "media":
         return [_tagged("media", clip.media) if clip.media else _tagged("id", clip.id) for clip in clips]
     known = {name for clip in clips for name in clip.columns}
@@ -141,6 +142,22 @@ def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
         _tagged("id", clip.id) if (value := clip.columns.get(group)) is None else _tagged("column", str(value))
         for clip in clips
     ]
+
+
+def _source_names(clips: Sequence[Clip]) -> list[str]:
+    """The first id, by name, of all clips of a source: those that share an id or a media file."""
+    upper: dict[str, str] = {}
+    first_of: dict[str, str] = {}
+
+    def top(id: str) -> str:
+        while (above := upper.setdefault(id, id)) != id:
+            upper[id] = id = upper[above]
+        return id
+
+    for clip in clips:
+        names = sorted((top(clip.id), top(first_of.setdefault(clip.media, clip.id) if clip.media else clip.id)))
+        upper[names[1]] = names[0]
+    return [top(clip.id) for clip in clips]
 
 
 def _tagged(kind: str, name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from pack_runs import SMALL, rejects, worker_pids
 
 import shardkit
+from shardkit.errors import UsageError
 from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.worker import answer
@@ -123,3 +124,15 @@ def test_hanging_file_costs_one_row_of_a_data_set(material, tmp_path):
     (reject,) = rejects(tmp_path / "out")
     assert (reject["reason"], reject["media"]) == ("timeout", last)
     assert shardkit.open(tmp_path / "out").keys == everything.keys[:-1]
+
+
+def test_spans_without_length_and_clips_of_too_many_frames_are_rejects(material, tmp_path):
+    """Each with its reason; the others are packed."""
+    source = min(path.name for path in material.media.iterdir() if path.suffix == ".mp4")
+    table = tmp_path / "table.csv"
+    rows = [f"a,{source},0.5,0.50001,x", f"b,{source},0,2,x", f"c,{source},0,0.2,x"]
+    table.write_text("\n".join(["id,media,start_s,end_s,label", *rows]) + "\n")
+    report = shardkit.pack(table, media=material.media, out=tmp_path / "out", fps=4000, size=16)
+    assert report.rejected == {"too_long": 1, "too_short": 1}
+    with pytest.raises(UsageError, match="at most 4096"):
+        shardkit.pack(table, media=material.media, out=tmp_path / "no", fps=1e9)

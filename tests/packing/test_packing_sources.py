@@ -207,3 +207,16 @@ def test_real_clips_are_found_by_name_and_by_id():
     assert [entry.path for entry in named] == names
     by_stem, _ = find_sources([Clip(row=1, id=Path(name).stem) for name in names], CLIPS)
     assert [entry.path for entry in by_stem] == names
+
+
+def test_an_absolute_path_inside_the_media_folder_is_found(tmp_path):
+    """Annotation files often hold whole paths; one that leads elsewhere is refused as before."""
+    (tmp_path / "media/sub").mkdir(parents=True)
+    (tmp_path / "media/sub/a.mp4").write_bytes(b"x")
+    clips = [
+        Clip(row=1, id="a", media=str(tmp_path / "media/sub/a.mp4")),
+        Clip(row=2, id="b", media=str(tmp_path / "elsewhere/a.mp4")),
+    ]
+    located, rejects = find_sources(clips, tmp_path / "media")
+    assert [each.path for each in located] == ["sub/a.mp4"]
+    assert [reject.row for reject in rejects] == [2]

@@ -200,3 +200,19 @@ def test_avo65_is_split_by_class_without_straddling_sources(level):
         assert abs(total[name] - share * len(splits)) <= 3
         for counts in per_class.values():
             assert abs(counts[name] - share * counts.total()) <= 3
+
+
+def test_clips_of_one_media_file_stay_together_whatever_their_ids():
+    """A table may name clips in `id` and their source in `media`; also through clips that have one of each in common."""
+    clips = [clip(row, f"clip{row}", media=f"video{row // 7}.mp4") for row in range(70)]
+    splits = assign_splits(clips, shares={"train": 0.5, "test": 0.5}, seed=0)
+    for start in range(0, 70, 7):
+        assert len(set(splits[start : start + 7])) == 1
+    assert splits.count("train") == 35
+    chain = [
+        clip(1, "a", media="1.mp4"),
+        clip(2, "b", media="1.mp4"),
+        clip(3, "b", media="2.mp4"),
+        clip(4, "c", media="2.mp4"),
+    ]
+    assert len(set(assign_splits(chain, shares={"train": 0.5, "test": 0.5}, seed=0))) == 1
