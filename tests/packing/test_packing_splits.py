@@ -203,7 +203,7 @@ def test_avo65_is_split_by_class_without_straddling_sources(level):
 
 
 def test_clips_of_one_media_file_stay_together_whatever_their_ids():
-    """A table may name clips in `id` and their source in `media`; also through clips that have one of each in common."""
+    """A table may name clips in `id` and their source in `media`; also where only a chain of both connects them."""
     clips = [clip(row, f"clip{row}", media=f"video{row // 7}.mp4") for row in range(70)]
     splits = assign_splits(clips, shares={"train": 0.5, "test": 0.5}, seed=0)
     for start in range(0, 70, 7):
