@@ -67,12 +67,12 @@ class FrameSampling:
     @classmethod
     def fps(cls, frames_per_s: float) -> "FrameSampling":
         """One frame every 1 / `frames_per_s` seconds, from half of that on."""
-        return cls("fps", float(frames_per_s))
+        return cls("fps", _as_float(frames_per_s))
 
     @classmethod
     def per_segment(cls, frame_count: int, segment_s: float = 1.0) -> "FrameSampling":
         """`frame_count` frames in every `segment_s` seconds, such as the one-second segments of AVE."""
-        return cls("segment", frame_count, float(segment_s))
+        return cls("segment", frame_count, _as_float(segment_s))
 
     def instants(self, duration_s: float) -> NDArray[np.float64]:
         """The instants of a clip of `duration_s`.
@@ -265,6 +265,11 @@ def clip_events(
 def _centres(span_s: float, cells: int) -> NDArray[np.float64]:
     """The centres of `cells` equal parts of a span."""
     return (np.arange(cells, dtype=np.float64) + 0.5) * (span_s / cells)
+
+
+def _as_float(value: float) -> float:
+    """4 and 4.0 are one setting, and are written alike; what is no number is left to be refused."""
+    return float(value) if type(value) is int else value
 
 
 def _is_positive(value: float | None) -> bool:

@@ -30,7 +30,7 @@ def test_one_wild_end_does_not_change_the_layout(sampling):
     assert plan([10.0] * 98 + [9e8], sampling).shard_clips == usual.shard_clips
 
 
-@pytest.mark.parametrize("sampling", [FPS, FrameSampling.fps(1e9), FrameSampling.per_segment(1000, 1e-3)])
+@pytest.mark.parametrize("sampling", [FPS, FrameSampling.fps(4000), FrameSampling.per_segment(1000, 1e-3)])
 def test_absurd_lengths_are_planned_in_no_time(sampling):
     """Where every clip claims to last for decades, nothing as long as that is made."""
     began_s = time.monotonic()
