@@ -7,26 +7,16 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-PACKAGE = "webdataset"
+STAND_IN = "_shardkit_webdataset"
+"""Package under whose name the writer's module is imported; `webdataset` itself is neither imported nor replaced."""
 
 
 @cache
 def tar_writer_class() -> Any:
-    """The class `webdataset.TarWriter`.
-
-    Its module is imported below a bare stand-in of the package; `sys.modules` is left as it was.
-    """
-    if PACKAGE in sys.modules:
-        return sys.modules[PACKAGE].TarWriter
-    spec = find_spec(PACKAGE)
+    """The class `TarWriter` of `webdataset/writer.py`."""
+    spec = find_spec("webdataset")
     assert spec is not None
-    stand_in = ModuleType(PACKAGE)
+    stand_in = ModuleType(STAND_IN)
     stand_in.__path__ = list(spec.submodule_search_locations or ())
-    before = set(sys.modules)
-    sys.modules[PACKAGE] = stand_in
-    try:
-        return importlib.import_module(f"{PACKAGE}.writer").TarWriter
-    finally:
-        for name in set(sys.modules) - before:
-            if name == PACKAGE or name.startswith(f"{PACKAGE}."):
-                del sys.modules[name]
+    sys.modules[STAND_IN] = stand_in
+    return importlib.import_module(f"{STAND_IN}.writer").TarWriter

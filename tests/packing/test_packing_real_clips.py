@@ -1,33 +1,15 @@
 """All the real files in one table: nothing crashes, nothing is lost, and every file is what it is said to be."""
 
 import csv
-from pathlib import Path
 
 import pytest
 from pack_runs import rejects
+from real_clips import BROKEN, CLIPS, NO_AUDIO, NO_VIDEO, UNREADABLE, needs_clips
 
 import shardkit
 
-CLIPS = Path(__file__).parents[2] / "../shared/data/clips"
+pytestmark = needs_clips
 
-pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not at ../shared/data/clips")
-
-UNREADABLE = {
-    "androidx__sample_malformed_free_box.mp4",
-    "phpffmpeg__WrongFile.mp4",
-    "streamio__broken.mp4",
-    "streamio__empty.flv",
-}
-BROKEN = {"androidx__invalid-bitstream.webm", "decord__corrupted.mp4"}
-"""Both have no sound either."""
-NO_VIDEO = {"androidx__sample_audio_only_15s.mp4"}
-NO_AUDIO = {
-    "androidx__bear-vp9-odd-dimensions.webm",
-    "androidx__sample_missing_stsd.mp4",
-    "androidx__sample_vvc.mp4",
-    "tmh__VP9-tractor.webm",
-    "torchcodec__h265_10bits.mp4",
-}
 FILES = {path.name for path in CLIPS.iterdir()} if CLIPS.is_dir() else set()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
+CLIPS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clips"
 UNREADABLE = {
     "androidx__sample_malformed_free_box.mp4",
     "phpffmpeg__WrongFile.mp4",
