@@ -21,7 +21,10 @@ LEASED_BUFFERS = 2
 
 
 class _Lease:
-    """Owner of an array's memory, in NumPy's words: arrays over it keep it alive, and its end frees the buffer."""
+    """Owner of an array's memory, in NumPy's words: arrays over it keep it alive, and after its end the buffer is free.
+
+    The ring asks whether it lives and is not called when it dies: a Ctrl-C that arrives while a finalizer runs is lost.
+    """
 
     def __init__(self, array: npt.NDArray[np.uint8]) -> None:
         self._array = array
@@ -36,18 +39,28 @@ class Ring:
         self.buffers = AHEAD_BUFFERS + LEASED_BUFFERS
         self.region = Region.create(max(1, layout.size_bytes * self.buffers), shared=shared, name="ring")
         self._free: deque[int] = deque(range(self.buffers))
-        self._leased: set[int] = set()
+        self._leases: dict[int, weakref.ref[_Lease]] = {}
         self._warned = False
 
     def take(self) -> int | None:
         """A free buffer, or None."""
-        # Finalizers run at any moment, so nothing here may be half done between two statements.
+        self._end_leases()
         return self._free.popleft() if self._free else None
 
     def give_back(self, buffer: int) -> None:
-        """Makes a buffer free again."""
-        self._leased.discard(buffer)
+        """Makes a buffer free again that was taken and not leased."""
         self._free.append(buffer)
+
+    @property
+    def leased(self) -> int:
+        """Buffers that live tensors keep."""
+        self._end_leases()
+        return len(self._leases)
+
+    def _end_leases(self) -> None:
+        for buffer in [buffer for buffer, lease in self._leases.items() if lease() is None]:
+            del self._leases[buffer]
+            self._free.append(buffer)
 
     def views(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer for the loader's own use: they do not lease it."""
@@ -55,21 +68,21 @@ class Ring:
 
     def lease(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer that keep it until the last one dies; over a copy where the consumer holds too many."""
-        if len(self._leased) >= self.buffers - LEASED_BUFFERS:
+        leased = self.leased
+        if leased >= self.buffers - LEASED_BUFFERS:
             copy = self._bytes(buffer).copy()
             self.give_back(buffer)
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"{len(self._leased)} batches are held at once; further ones are copied into fresh memory, which "
+                    f"{leased} batches are held at once; further ones are copied into fresh memory, which "
                     "is slower: let go of batches, or clone what you keep",
                     ResourceWarning,
                     stacklevel=5,  # the loop over the loader
                 )
             return self.layout.views(copy)
-        self._leased.add(buffer)
         lease = _Lease(self._bytes(buffer))
-        weakref.finalize(lease, self.give_back, buffer).atexit = False
+        self._leases[buffer] = weakref.ref(lease)
         return self.layout.views(np.asarray(lease))
 
     def _bytes(self, buffer: int) -> npt.NDArray[np.uint8]:
