@@ -13,13 +13,15 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.packet import Packet
 
 from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
+from shardkit.media.probe import HeldStream
 from shardkit.media.source import (
     PathLike,
     container_start_s,
@@ -92,6 +94,7 @@ def read_audio(
     *,
     rate_hz: int | None = None,
     channels: int = 1,
+    held: HeldStream[AudioStream] | None = None,
 ) -> Audio:
     """Decodes the sound of a span.
 
@@ -101,6 +104,7 @@ def read_audio(
         end_s: End of the span, in source time.
         rate_hz: Sample rate of the result; None keeps the source's.
         channels: 1 mixes to mono, 2 to stereo.
+        held: The file's audio packets around the span, from `open_span`: they are not read again.
 
     Raises:
         UsageError: An empty span, a rate that is not positive, or another number of channels.
@@ -115,31 +119,30 @@ def read_audio(
         raise UsageError(f"rate_hz {rate_hz} is not positive")
     if channels not in LAYOUTS:
         raise UsageError(f"{channels} channels; 1 (mono) and 2 (stereo) are possible")
+
+    def reading_of(stream: AudioStream) -> _Reading:
+        decode_on_one_thread(stream)
+        source_hz = stream.codec_context.sample_rate
+        span = _Span.of(start_s, end_s, source_hz=source_hz, rate_hz=rate_hz or source_hz)
+        return _Reading(Path(path).name, stream, span, LAYOUTS[channels])
+
+    if held is not None:
+        reading = reading_of(held.stream)
+        if (held.from_start or reading.may_seek()) and reading.run(
+            held.replay(), held.zero_s, from_start=held.from_start
+        ):
+            return reading.result()
     for lead_s in (*SEEK_LEADS_S, None):
         with open_source(path) as container:
             stream = require_audio(container, path)
-            decode_on_one_thread(stream)
+            reading = reading_of(stream)
             zero_s = container_start_s(container)
-            source_hz = stream.codec_context.sample_rate
-            span = _Span.of(start_s, end_s, source_hz=source_hz, rate_hz=rate_hz or source_hz)
-            seek_s = _seek_target_s(stream, span, lead_s)
+            seek_s = reading.seek_target_s(lead_s)
             if seek_s is not None and not seek_before(container, stream, seek_s + zero_s):
                 continue
-            reading = _Reading(Path(path).name, span, LAYOUTS[channels])
-            if reading.run(container, stream, zero_s, from_start=seek_s is None):
+            if reading.run(container.demux(stream), zero_s, from_start=seek_s is None):
                 return reading.result()
     raise AssertionError("decoding from the beginning settles the span or raises")
-
-
-def _seek_target_s(stream: AudioStream, span: "_Span", lead_s: float | None) -> float | None:
-    """Source time to seek to; None where decoding from the beginning is better."""
-    if lead_s is None or stream.time_base is None:
-        return None
-    is_coarse = stream.time_base * span.source_hz > 1
-    target_s = span.history_first / span.source_hz - lead_s
-    if target_s <= 0 or span.start_s < (COARSE_SEEK_FROM_S if is_coarse else SEEK_FROM_S):
-        return None
-    return target_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +188,38 @@ class _Span:
 class _Reading:
     """One pass over a stream, from where it was sought to until the span is covered."""
 
-    def __init__(self, name: str, span: _Span, layout: str) -> None:
+    def __init__(self, name: str, stream: AudioStream, span: _Span, layout: str) -> None:
         self._name = name
+        self._stream = stream
         self._span = span
         self._resampled = _Resampled(span.rate_hz, layout)
         self._fed_to: int | None = None
         self._drop_count = 0
         self._begins: int | None = None
         self._decoded_count = 0
-        self._tick_s = 0.0
+        self._tick_s = tick_s(stream)
         self._expected_s = 0.0
         self._claimed_to_s = float("-inf")
 
-    def run(self, container: InputContainer, stream: AudioStream, zero_s: float, *, from_start: bool) -> bool:
+    def may_seek(self) -> bool:
+        """Whether sound is placed right after a seek, and a seek is worth its time."""
+        is_coarse = self._stream.time_base is None or self._stream.time_base * self._span.source_hz > 1
+        return self._span.start_s >= (COARSE_SEEK_FROM_S if is_coarse else SEEK_FROM_S)
+
+    def seek_target_s(self, lead_s: float | None) -> float | None:
+        """Source time to seek to; None where decoding from the beginning is better."""
+        if lead_s is None or not self.may_seek():
+            return None
+        target_s = self._span.history_first / self._span.source_hz - lead_s
+        return target_s if target_s > 0 else None
+
+    def run(self, packets: "Iterator[Packet[AudioStream]]", zero_s: float, *, from_start: bool) -> bool:
         """Feeds the span to the resampler.
+
+        Args:
+            packets: The stream's, in order, with the one at the end that empties the decoder.
+            zero_s: Container time of source time 0.
+            from_start: Whether they begin with the file's first one.
 
         Returns:
             False where a seek landed inside the span and an earlier start is needed.
@@ -208,9 +229,8 @@ class _Reading:
                 inside it.
         """
         position: int | None = None
-        self._tick_s = tick_s(stream)
         try:
-            for frame in self._decode(container, stream, zero_s):
+            for frame in self._decode(packets, zero_s):
                 position = self._place(frame, position, zero_s, from_start=from_start)
                 if position is None:
                     continue
@@ -239,10 +259,9 @@ class _Reading:
             decoded_s=self._decoded_count / self._span.source_hz,
         )
 
-    def _decode(self, container: InputContainer, stream: AudioStream, zero_s: float) -> Iterator[AudioFrame]:
+    def _decode(self, packets: "Iterator[Packet[AudioStream]]", zero_s: float) -> Iterator[AudioFrame]:
         start_s, end_s = self._span.start_s, self._span.end_s
         time_s = duration_s = 0.0
-        packets = container.demux(stream)
         while True:
             try:
                 packet = next(packets)
@@ -314,64 +333,62 @@ class _Reading:
 
 
 class _Resampled:
-    """libswresample, fed with parts of frames; what comes out is gathered."""
+    """libswresample, fed with parts of frames in large blocks; what comes out is gathered."""
 
     def __init__(self, rate_hz: int, layout: str) -> None:
         self._resampler = AudioResampler(format="s16", layout=layout, rate=rate_hz, frame_size=BLOCK_SAMPLES)
         self._channels = {name: count for count, name in LAYOUTS.items()}[layout]
-        self._like: AudioFrame | None = None
-        self._waiting: list[npt.NDArray[np.generic]] = []
-        self._waiting_count = 0
+        self._format: tuple[str, str, int] | None = None
+        self._waiting = AudioFifo()
         self._parts: list[npt.NDArray[np.int16]] = []
 
     def feed(self, frame: AudioFrame, first: int, end: int) -> None:
         """Feeds samples [first, end) of a frame."""
-        width = self._width(frame)
-        self._add(frame.to_ndarray()[:, first * width : end * width], end - first)
+        self._check(frame)
+        if first > 0 or end < frame.samples:
+            width = _width(frame)
+            self._add(_frame_like(frame, frame.to_ndarray()[:, first * width : end * width]))
+        else:
+            self._add(frame)
 
     def feed_silence(self, like: AudioFrame, count: int) -> None:
         """Feeds `count` samples of silence in the format of a frame."""
-        width = self._width(like)
+        self._check(like)
+        width = _width(like)
         planes = like.layout.nb_channels // width
         dtype = like.to_ndarray().dtype
         # Unsigned samples rest in the middle of their range.
         rest = 128 if dtype == np.uint8 else 0
         while count > 0:  # a block at a time: a gap can be long
             part = min(count, BLOCK_SAMPLES)
-            self._add(np.full((planes, part * width), rest, dtype), part)
+            self._add(_frame_like(like, np.full((planes, part * width), rest, dtype)))
             count -= part
 
-    def _width(self, frame: AudioFrame) -> int:
-        """Values of a sample in one row of the frame's array: its channels where they are interleaved."""
+    def _check(self, frame: AudioFrame) -> None:
+        # The FIFO does not look at the channels: it would read planes that a frame does not have.
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._like is None:
-            self._like = frame
-        elif kind != (self._like.format.name, self._like.layout.name, self._like.sample_rate):
+        if self._format is None:
+            self._format = kind
+        elif kind != self._format:
             raise ValueError(f"the format changes to {kind}")
-        return 1 if frame.format.is_planar else frame.layout.nb_channels
 
-    def _add(self, samples: npt.NDArray[np.generic], count: int) -> None:
-        self._waiting.append(samples)
-        self._waiting_count += count
-        if self._waiting_count >= BLOCK_SAMPLES:
+    def _add(self, frame: AudioFrame) -> None:
+        # Without a pts: placing is done, and timestamps must not move anything again.
+        frame.pts = None
+        self._waiting.write(frame)
+        if self._waiting.samples >= BLOCK_SAMPLES:
             self._push()
 
     def _push(self) -> None:
-        if self._like is None or not self._waiting:
-            return
-        samples = np.ascontiguousarray(np.concatenate(self._waiting, axis=1))
-        layout, kind = self._like.layout.name, self._like.format.name
-        # Without a pts: placing is done, and timestamps must not move anything again.
-        frame = AudioFrame.from_ndarray(samples, format=kind, layout=layout)
-        frame.sample_rate = self._like.sample_rate
-        frame.time_base = self._like.time_base
-        self._waiting, self._waiting_count = [], 0
-        self._gather(self._resampler.resample(frame))
+        block = self._waiting.read()
+        if block is not None:
+            block.pts = None
+            self._gather(self._resampler.resample(block))
 
     def finish(self) -> None:
         """Drains the filter."""
         self._push()
-        if self._like is not None:
+        if self._format is not None:
             self._gather(self._resampler.resample(None))
 
     def pcm(self) -> npt.NDArray[np.int16]:
@@ -382,3 +399,15 @@ class _Resampled:
         self._parts.extend(
             np.asarray(frame.to_ndarray(), dtype=np.int16).reshape(-1, self._channels) for frame in frames
         )
+
+
+def _width(frame: AudioFrame) -> int:
+    """Values of a sample in one row of the frame's array: its channels where they are interleaved."""
+    return 1 if frame.format.is_planar else frame.layout.nb_channels
+
+
+def _frame_like(like: AudioFrame, samples: npt.NDArray[np.generic]) -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=like.format.name, layout=like.layout.name)
+    frame.sample_rate = like.sample_rate
+    frame.time_base = like.time_base
+    return frame

@@ -27,6 +27,7 @@ from shardkit.media.errors import MediaDecodeError
 from shardkit.media.frame_clock import FrameClock
 from shardkit.media.geometry import UPRIGHT, Fit, FramePlan, check_fit, orientation_from_matrix, plan_frames
 from shardkit.media.picked_frames import pick_frames
+from shardkit.media.probe import HeldStream
 from shardkit.media.source import (
     PathLike,
     container_start_s,
@@ -84,7 +85,7 @@ def read_frames(
     *,
     size: int | None = None,
     fit: Fit = "short",
-    shown_pts: npt.NDArray[np.int64] | None = None,
+    held: HeldStream[VideoStream] | None = None,
 ) -> Frames:
     """Decodes the frame shown at every instant.
 
@@ -93,7 +94,8 @@ def read_frames(
         instants_s: Instants in source time, ascending; [T].
         size: Length of the short side in pixels; None keeps the display size.
         fit: `short` keeps the aspect, `square` keeps the centre square.
-        shown_pts: Pts of the frames, as `probe` found them; with it only the frames that are needed are decoded.
+        held: The file's video packets around the instants, from `open_span`: they are not read again, and only the
+            frames that are needed are decoded.
 
     Raises:
         UsageError: The instants are not ascending and finite, or no frame can have the size.
@@ -103,8 +105,8 @@ def read_frames(
     """
     check_fit(size, fit)
     instants = _check_instants(instants_s)
-    if shown_pts is not None and len(shown_pts):
-        picked = _picked(path, instants, shown_pts, size, fit)
+    if held is not None and len(held.shown_pts):
+        picked = _picked(held, instants, size, fit)
         if picked is not None:
             return picked
     leads: tuple[float | None, ...] = (None,)
@@ -125,36 +127,32 @@ def read_frames(
 
 
 def _picked(
-    path: PathLike, instants: npt.NDArray[np.float64], shown_pts: npt.NDArray[np.int64], size: int | None, fit: Fit
+    held: HeldStream[VideoStream], instants: npt.NDArray[np.float64], size: int | None, fit: Fit
 ) -> Frames | None:
     """What `read_frames` returns, where the frames' pts are known and lead to them."""
-    with open_source(path) as container:
-        stream = require_video(container, path)
-        zero_s = container_start_s(container)
-        times_s: npt.NDArray[np.float64] = np.multiply(shown_pts, tick_s(stream), dtype=np.float64) - zero_s
-        # The last frame whose pts is not after the instant; before the first frame, the first one.
-        chosen = np.maximum(np.searchsorted(times_s, instants + TOLERANCE_S, side="right") - 1, 0)
-        wanted = np.unique(shown_pts[chosen])
-        first_s = float(times_s[chosen[0]])
-        seek_s = first_s + zero_s if first_s > SEEK_FROM_S else None
-        canvas = _Canvas(stream.sample_aspect_ratio, len(instants), size, fit)
-        picked = 0
-        for frame in pick_frames(container, stream, wanted, seek_s=seek_s):
-            # `chosen` ascends: the instants that show a frame stand side by side.
-            assert frame.pts is not None
-            first, stop = np.searchsorted(shown_pts[chosen], (frame.pts, frame.pts + 1)).tolist()
-            canvas.put(frame, slice(first, stop))
-            picked += 1
-        if picked < len(wanted):
-            return None
-        return Frames(
-            rgb=canvas.rgb,
-            time_s=times_s[chosen],
-            late_start_s=max(0.0, float(times_s[chosen[0]] - instants[0])),
-            expected_count=len(wanted),
-            decoded_count=len(wanted),
-            ignored_error_count=0,
-        )
+    shown_pts = held.shown_pts
+    times_s: npt.NDArray[np.float64] = np.multiply(shown_pts, tick_s(held.stream), dtype=np.float64) - held.zero_s
+    # The last frame whose pts is not after the instant; before the first frame, the first one.
+    chosen = np.maximum(np.searchsorted(times_s, instants + TOLERANCE_S, side="right") - 1, 0)
+    wanted = np.unique(shown_pts[chosen])
+    canvas = _Canvas(held.stream.sample_aspect_ratio, len(instants), size, fit)
+    picked = 0
+    for frame in pick_frames(held, wanted):
+        # `chosen` ascends: the instants that show a frame stand side by side.
+        assert frame.pts is not None
+        first, stop = np.searchsorted(shown_pts[chosen], (frame.pts, frame.pts + 1)).tolist()
+        canvas.put(frame, slice(first, stop))
+        picked += 1
+    if picked < len(wanted):
+        return None
+    return Frames(
+        rgb=canvas.rgb,
+        time_s=times_s[chosen],
+        late_start_s=max(0.0, float(times_s[chosen[0]] - instants[0])),
+        expected_count=len(wanted),
+        decoded_count=len(wanted),
+        ignored_error_count=0,
+    )
 
 
 def _check_instants(instants_s: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -10,44 +10,31 @@ from collections.abc import Iterator
 import av
 import numpy as np
 import numpy.typing as npt
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from shardkit.media.source import decode_on_one_thread, is_shown, seek_before
-
-SEEK_LEAD_S = 0.5
-"""How far before the first frame to seek: containers index by dts, which may lie a few frames before the pts."""
-MAX_REORDER = 32
-"""Packets behind the last wanted one after which it is given up: no codec reorders by more."""
+from shardkit.media.probe import HeldStream
+from shardkit.media.source import decode_on_one_thread
 
 
-def pick_frames(
-    container: InputContainer, stream: VideoStream, wanted: npt.NDArray[np.int64], *, seek_s: float | None
-) -> Iterator[VideoFrame]:
+def pick_frames(held: HeldStream[VideoStream], wanted: npt.NDArray[np.int64]) -> Iterator[VideoFrame]:
     """Decodes the frames of the given pts, and of the others only what those refer to.
 
     Args:
-        container: Just opened.
-        stream: A stream of it.
+        held: A video stream's packets; none of them decoded yet.
         wanted: Pts in the stream's ticks, ascending, distinct.
-        seek_s: Container time of the first of them, to seek to the keyframe before; None reads from the beginning.
 
     Yields:
         The frames, in the order of decoding; not all of them where they cannot be had in this way.
     """
-    context = stream.codec_context
-    decode_on_one_thread(stream)
+    context = held.stream.codec_context
+    decode_on_one_thread(held.stream)
     # Some decoders take the setting for all time when they are opened, so that must be before it changes.
     context.open()
-    if seek_s is not None and not seek_before(container, stream, seek_s - SEEK_LEAD_S):
-        return
     missing = set(wanted.tolist())
-    last = int(wanted[-1])
-    past = 0
     decodes_all = True
     try:
-        for packet in container.demux(stream):
+        for packet in held.replay(_keyframe_before(held, int(wanted[0]))):
             is_wanted = packet.pts in missing
             if is_wanted != decodes_all:
                 context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
@@ -60,8 +47,15 @@ def pick_frames(
                     yield frame
             if not missing:
                 return
-            past += is_shown(packet) and packet.pts is not None and packet.pts > last
-            if past > MAX_REORDER:
-                return
     except av.FFmpegError:
         return
+
+
+def _keyframe_before(held: HeldStream[VideoStream], pts: int) -> int:
+    """Number of the packet from which the frame of a pts, and all behind it, can be decoded."""
+    keyframes = [
+        place
+        for place, packet in enumerate(held.packets)
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= pts
+    ]
+    return keyframes[-1] if keyframes else 0

@@ -5,11 +5,12 @@ before they were cut off. So the extents come from the packets, read without dec
 kept for comparison.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import av
 import numpy as np
@@ -35,6 +36,8 @@ from shardkit.media.source import (
     tick_s,
 )
 
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
+
 SEEK_FROM_S = 30.0
 """Spans that start earlier are read from the beginning: the packets before them cost less than a wrong
 seek."""
@@ -43,6 +46,10 @@ PTS_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 decodes."""
 INTERLEAVE_S = 10.0
 """How far one stream's packets may lie behind another's in the file."""
+SLACK_S = 1.0
+"""How far behind the span's end to read: with B-frames the packets are not in the order of their pts."""
+MAX_HELD_BYTES = 64_000_000
+"""A span with more packets than this is read again for decoding: at 5 Mbit/s, one of over 100 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,6 @@ class VideoInfo(StreamInfo):
     display_height: int
     frame_rate_hz: float | None
     """Average frame rate as declared; None where the header says nothing."""
-    shown_pts: npt.NDArray[np.int64]
-    """Pts of the frames of the packets that were read, ascending, in the stream's ticks; empty where they do not
-    tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,42 @@ class SourceInfo:
         return max(ends, default=0.0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldStream(Generic[AnyStream]):
+    """One stream's packets around a span, in memory: opening and reading the file again costs as much as the sound."""
+
+    stream: AnyStream
+    zero_s: float
+    """Container time of source time 0."""
+    packets: "list[Packet[AnyStream]]"
+    from_start: bool
+    """Whether they begin with the file's first one."""
+    shown_pts: npt.NDArray[np.int64]
+    """Pts of the frames, ascending, in the stream's ticks; empty where the packets do not tell."""
+
+    def replay(self, first: int = 0) -> "Iterator[Packet[AnyStream]]":
+        """The packets from number `first` on, and the one that empties the decoder, as a container gives them."""
+        yield from self.packets[first:]
+        end: Packet[AnyStream] = Packet()  # type: ignore[assignment]
+        end.stream = self.stream
+        yield end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenSpan:
+    """An open source and what its packets around a span tell; a stream that is not held is read again for decoding."""
+
+    info: SourceInfo
+    video: HeldStream[VideoStream] | None
+    audio: HeldStream[AudioStream] | None
+
+
 @dataclass(slots=True)
 class _Extent:
-    """First and last time of one stream's packets, as they pass."""
+    """First and last time of one stream's packets, as they pass, and the packets."""
 
     tick_s: float
+    packets: "list[Packet[Any]]" = field(default_factory=list)
     pts: list[int] = field(default_factory=list)
     first_s: float | None = None
     end_s: float | None = None
@@ -148,59 +183,116 @@ def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None =
     Raises:
         UnreadableMediaError: The file cannot be opened, or has neither picture nor sound.
     """
+    with open_span(path, start_s=start_s, end_s=end_s) as span:
+        return span.info
+
+
+@contextmanager
+def open_span(path: PathLike, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[OpenSpan]:
+    """`probe`, with the packets that it read: they can be decoded until the context ends.
+
+    Raises:
+        UnreadableMediaError: The file cannot be opened, or has neither picture nor sound.
+    """
+    if start_s is not None and start_s > SEEK_FROM_S:
+        with open_source(path) as container:
+            span = _read_span(container, path, start_s, end_s)
+            if span is not None:
+                yield span
+                return
+    # The whole file tells where the span is near its start, or a seek landed elsewhere.
     with open_source(path) as container:
-        video, audio = best_video(container), best_audio(container)
-        notes = list(_notes(container, video, audio))
-        if not container.streams.video and not container.streams.audio:
-            raise UnreadableMediaError(f"{Path(path).name}: holds neither video nor audio; leave it out")
-        streams = [stream for stream in (video, audio) if stream is not None]
-        zero_s = container_start_s(container)
-
-        skipped = False
-        if streams and start_s is not None and start_s > SEEK_FROM_S:
-            skipped = seek_before(container, streams[0], start_s - INTERLEAVE_S + zero_s)
-        extents, complete = _read_extents(container, streams, zero_s, end_s, notes)
-        if skipped and any(x.first_s is None or x.first_s > (start_s or 0.0) for x in extents.values()):
-            # The seek landed behind the span's start, or behind a stream's end: only the whole file can tell.
-            return probe(path, end_s=end_s)
-
-        return SourceInfo(
-            container=container.format.name,
-            container_start_s=zero_s,
-            declared_duration_s=None if container.duration is None else container.duration / 1e6,
-            video=None if video is None else _video_info(container, video, extents[video.index]),
-            audio=None if audio is None else _audio_info(audio, extents[audio.index]),
-            whole=complete and not skipped,
-            notes=tuple(notes),
-        )
+        span = _read_span(container, path, None, end_s)
+        assert span is not None
+        yield span
 
 
-def _read_extents(
-    container: InputContainer,
-    streams: list[VideoStream | AudioStream],
-    zero_s: float,
-    end_s: float | None,
-    notes: list[str],
-) -> tuple[dict[int, _Extent], bool]:
-    """Extents by stream index, and whether the file's end was reached."""
-    extents = {stream.index: _Extent(tick_s(stream)) for stream in streams}
-    if not streams:
-        return extents, True
-    try:
-        for packet in container.demux(*streams):
-            extents[packet.stream.index].add(packet, zero_s)
-            if end_s is not None and _is_past(extents.values(), end_s):
-                return extents, False
-    except av.FFmpegError as exc:
-        notes.append(f"reading stopped with an error ({exc.strerror}); what lies behind it is not counted")
-    return extents, True
+def _read_span(
+    container: InputContainer, path: PathLike, start_s: float | None, end_s: float | None
+) -> OpenSpan | None:
+    """Reads from before `start_s`, or from the beginning; None where a seek landed behind that or a stream's end."""
+    video, audio = best_video(container), best_audio(container)
+    notes = list(_notes(container, video, audio))
+    if not container.streams.video and not container.streams.audio:
+        raise UnreadableMediaError(f"{Path(path).name}: holds neither video nor audio; leave it out")
+    streams = [stream for stream in (video, audio) if stream is not None]
+    zero_s = container_start_s(container)
+    skipped = False
+    if streams and start_s is not None:
+        skipped = seek_before(container, streams[0], start_s - INTERLEAVE_S + zero_s)
+    packets = _Packets(container, streams, zero_s)
+    packets.read(end_s, notes)
+    extents = packets.extents
+    if skipped and any(x.first_s is None or x.first_s > (start_s or 0.0) for x in extents.values()):
+        return None
+    info = SourceInfo(
+        container=container.format.name,
+        container_start_s=zero_s,
+        declared_duration_s=None if container.duration is None else container.duration / 1e6,
+        video=None if video is None else _video_info(video, extents[video.index]),
+        audio=None if audio is None else _audio_info(audio, extents[audio.index]),
+        whole=packets.ended and not skipped,
+        notes=tuple(notes),
+    )
+    return OpenSpan(
+        info,
+        None if video is None else packets.held(video, from_start=not skipped),
+        None if audio is None else packets.held(audio, from_start=not skipped),
+    )
 
 
-def _is_past(extents: Iterable[_Extent], end_s: float) -> bool:
-    """Whether every stream lies past `end_s`, or one so far past it that the others must have ended."""
-    ends = [extent.end_s if extent.end_s is not None else 0.0 for extent in extents]
-    # A second of slack: with B-frames the packets are not in the order of their pts.
-    return min(ends) >= end_s + 1.0 or max(ends) >= end_s + INTERLEAVE_S
+class _Packets:
+    """The packets of some streams, read up to the end of a span."""
+
+    def __init__(self, container: InputContainer, streams: list[VideoStream | AudioStream], zero_s: float) -> None:
+        self._container = container
+        self._streams = streams
+        self._zero_s = zero_s
+        self._held_bytes = 0
+        self._end_s = float("inf")
+        self._failed = False
+        self.extents = {stream.index: _Extent(tick_s(stream)) for stream in streams}
+        self.ended = True
+        """Whether the file's end was reached."""
+
+    def read(self, end_s: float | None, notes: list[str]) -> None:
+        """Reads to the file's end, or to where every stream is past `end_s`."""
+        if not self._streams:
+            return
+        if end_s is not None:
+            self._end_s = end_s + SLACK_S
+        try:
+            for packet in self._container.demux(*self._streams):
+                extent = self.extents[packet.stream.index]
+                extent.add(packet, self._zero_s)
+                self._hold(packet, extent)
+                if end_s is not None and self._is_past(end_s):
+                    self.ended = False
+                    return
+        except av.FFmpegError as exc:
+            self._failed = True
+            notes.append(f"reading stopped with an error ({exc.strerror}); what lies behind it is not counted")
+
+    def _hold(self, packet: "Packet[Any]", extent: _Extent) -> None:
+        self._held_bytes += packet.size
+        if packet.size and self._held_bytes <= MAX_HELD_BYTES:
+            extent.packets.append(packet)
+
+    def _is_past(self, end_s: float) -> bool:
+        """Whether every stream lies past the span, or one so far past it that the others must have ended."""
+        ends = [extent.end_s if extent.end_s is not None else 0.0 for extent in self.extents.values()]
+        return min(ends) >= self._end_s or max(ends) >= end_s + INTERLEAVE_S
+
+    def held(self, stream: AnyStream, *, from_start: bool) -> HeldStream[AnyStream] | None:
+        """A stream's packets; None where they are too many, or not all of the span's."""
+        extent = self.extents[stream.index]
+        is_past = extent.end_s is not None and extent.end_s >= self._end_s
+        if self._failed or self._held_bytes > MAX_HELD_BYTES or not (self.ended or is_past):
+            return None
+        # Where one packet has none, the others do not tell which frame is shown when.
+        tells_pts = self._container.format.name in PTS_CONTAINERS and len(extent.pts) == extent.packet_count
+        shown_pts = np.unique(np.array(extent.pts if tells_pts else [], dtype=np.int64))
+        return HeldStream(stream, self._zero_s, extent.packets, from_start, shown_pts)
 
 
 def _notes(container: InputContainer, video: VideoStream | None, audio: AudioStream | None) -> Iterable[str]:
@@ -225,10 +317,8 @@ def _declared_s(stream: VideoStream | AudioStream) -> float | None:
     return float(stream.duration * stream.time_base)
 
 
-def _video_info(container: InputContainer, stream: VideoStream, extent: _Extent) -> VideoInfo:
+def _video_info(stream: VideoStream, extent: _Extent) -> VideoInfo:
     context = stream.codec_context
-    # Where one packet has none, the others do not tell which frame is shown when.
-    tells_pts = container.format.name in PTS_CONTAINERS and len(extent.pts) == extent.packet_count
     aspect = stream.sample_aspect_ratio or Fraction(1)
     width, height = display_size(context.width, context.height, aspect)
     return VideoInfo(
@@ -243,7 +333,6 @@ def _video_info(container: InputContainer, stream: VideoStream, extent: _Extent)
         display_width=width,
         display_height=height,
         frame_rate_hz=float(stream.average_rate) if stream.average_rate else None,
-        shown_pts=np.unique(np.array(extent.pts if tells_pts else [], dtype=np.int64)),
     )
 
 

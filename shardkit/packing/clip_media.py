@@ -17,7 +17,7 @@ from shardkit.media.errors import MediaDecodeError, NoStreamError, UnreadableMed
 from shardkit.media.frames import Frames, read_frames
 from shardkit.media.jpeg import decode_jpeg_into, encode_jpeg, psnr_db
 from shardkit.media.mux import mux_mjpeg
-from shardkit.media.probe import SourceInfo, StreamInfo, probe
+from shardkit.media.probe import OpenSpan, SourceInfo, StreamInfo, open_span
 from shardkit.packing.settings import MAX_FRAMES, PackSettings
 
 MIN_CLIP_S = 0.01
@@ -88,7 +88,8 @@ def pack_media(path: str, start_s: float | None, end_s: float | None, settings: 
         RejectedClipError: It cannot be packed.
     """
     try:
-        return _pack_media(path, start_s, end_s, settings)
+        with open_span(path, start_s=start_s, end_s=end_s) as span:
+            return _pack_span(span, path, start_s or 0.0, end_s, settings)
     except UnreadableMediaError as exc:
         raise RejectedClipError(Reason.UNREADABLE, str(exc)) from exc
     except NoStreamError as exc:
@@ -97,10 +98,8 @@ def pack_media(path: str, start_s: float | None, end_s: float | None, settings: 
         raise RejectedClipError(Reason.DECODE_ERROR, str(exc)) from exc
 
 
-def _pack_media(path: str, start_s: float | None, end_s: float | None, settings: PackSettings) -> PackedMedia:
-    info = probe(path, start_s=start_s, end_s=end_s)
-    name = Path(path).name
-    start_s = start_s or 0.0
+def _pack_span(span: OpenSpan, path: str, start_s: float, end_s: float | None, settings: PackSettings) -> PackedMedia:
+    info, name = span.info, Path(path).name
     end_s, flags = _span_end(info, name, start_s, end_s)
     has_video = _is_in_span(info.video, start_s, end_s)
     has_audio = _is_in_span(info.audio, start_s, end_s)
@@ -119,15 +118,20 @@ def _pack_media(path: str, start_s: float | None, end_s: float | None, settings:
                 f"{name}: {len(instants_s)} frames in {duration_s:.0f} s, at most {MAX_FRAMES} are stored; cut it "
                 "into shorter ones, or take fewer frames a second",
             )
-        frames = read_frames(
-            path, start_s + instants_s, size=settings.size, fit=settings.fit, shown_pts=info.video.shown_pts
-        )
+        frames = read_frames(path, start_s + instants_s, size=settings.size, fit=settings.fit, held=span.video)
         _check_decoded(name, "frames", frames.decoded_count, frames.expected_count, SLACK_FRAMES)
         members["mp4"], video, psnr = _encode_video(frames, instants_s, start_s, settings)
         flags += _video_flags(info.video, frames, start_s, end_s, psnr)
     if has_audio:
         assert info.audio is not None
-        sound = read_audio(path, start_s, end_s, rate_hz=settings.audio_rate_hz, channels=settings.audio_channels)
+        sound = read_audio(
+            path,
+            start_s,
+            end_s,
+            rate_hz=settings.audio_rate_hz,
+            channels=settings.audio_channels,
+            held=span.audio,
+        )
         _check_decoded(name, "seconds of audio", sound.decoded_s, sound.expected_s, SLACK_S)
         if not len(sound.pcm):
             raise RejectedClipError(Reason.DECODE_ERROR, f"{name}: no sound could be decoded; fetch the file again")

@@ -1,6 +1,5 @@
 """read_frames with the pts that probe found: the same frames, with less decoding."""
 
-import av
 import numpy as np
 import pytest
 from media_maker import make_video
@@ -9,16 +8,14 @@ from real_clips import BROKEN, CLIPS, NO_VIDEO, UNREADABLE, names, needs_clips
 from shardkit.media.errors import MediaDecodeError
 from shardkit.media.frames import read_frames
 from shardkit.media.picked_frames import pick_frames
-from shardkit.media.probe import probe
+from shardkit.media.probe import open_span, probe
 
 
 def assert_same(path, instants_s, **span):
     """Both ways give the same pictures and times."""
-    shown_pts = probe(path, **span).video.shown_pts
-    picked, in_order = (
-        read_frames(path, instants_s, size=96, shown_pts=shown_pts),
-        read_frames(path, instants_s, size=96),
-    )
+    with open_span(path, **span) as opened:
+        picked = read_frames(path, instants_s, size=96, held=opened.video)
+    in_order = read_frames(path, instants_s, size=96)
     assert np.array_equal(picked.rgb, in_order.rgb)
     assert picked.time_s == pytest.approx(in_order.time_s, abs=1e-9)
     assert picked.late_start_s == pytest.approx(in_order.late_start_s, abs=1e-9)
@@ -46,16 +43,15 @@ def test_real_clips_give_the_same_frames_both_ways(name):
 def test_frames_that_nothing_shows_or_needs_are_not_decoded(tmp_path):
     """Of a video with B-frames, those that are not asked for stay undecoded."""
     path = make_video(tmp_path / "a.mp4", [40 * i for i in range(250)], b_frames=3)
-    wanted = probe(path).video.shown_pts[[100, 200]]
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        assert [frame.pts for frame in pick_frames(container, stream, wanted, seek_s=None)] == wanted.tolist()
-        assert stream.codec_context.skip_frame == "NONREF" or stream.codec_context.skip_frame.name == "NONREF"
+    with open_span(path) as span:
+        wanted = span.video.shown_pts[[100, 200]]
+        assert [frame.pts for frame in pick_frames(span.video, wanted)] == wanted.tolist()
+        assert span.video.stream.codec_context.skip_frame == "NONREF"
 
 
 @needs_clips
 def test_damaged_frames_are_reported_as_without_pts():
     """What cannot be picked is read in order, which says what is wrong."""
     path = CLIPS / "decord__corrupted.mp4"
-    with pytest.raises(MediaDecodeError, match=r"3\.2"):
-        read_frames(path, [1.0, 3.2, 4.0], shown_pts=probe(path).video.shown_pts)
+    with open_span(path) as span, pytest.raises(MediaDecodeError, match=r"3\.2"):
+        read_frames(path, [1.0, 3.2, 4.0], held=span.video)
