@@ -1,8 +1,9 @@
 """Media in and out: FFmpeg (PyAV) for sources, libjpeg-turbo for packets, decord for packed videos.
 
-    probe.py         what is really in a file: streams, extents of their packets       PyAV
+    probe.py         what is really in a file: its packets, and what they tell         PyAV
     source.py        an open file: the streams FFmpeg would choose, one time axis      PyAV
     frames.py        the frames shown at given instants, as RGB                        PyAV
+    picked_frames.py the same out of held packets, with less decoding                  PyAV
     frame_clock.py   when a decoded frame is shown                                     PyAV
     geometry.py      pixel aspect, display matrix, scaling, cropping
     audio.py         the sound of a span, as PCM                                       PyAV

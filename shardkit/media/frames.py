@@ -71,8 +71,6 @@ class Frames:
     decoded_count: int
     """Frames decoded between the first and the last instant. FFmpeg can drop most of a stream without an
     error: fewer than `expected_count` by more than a few says so."""
-    ignored_error_count: int
-    """Decoder errors outside what the chosen frames depend on."""
 
     def __repr__(self) -> str:
         count, height, width = self.rgb.shape[:3]
@@ -151,7 +149,6 @@ def _picked(
         late_start_s=max(0.0, float(times_s[chosen[0]] - instants[0])),
         expected_count=len(wanted),
         decoded_count=len(wanted),
-        ignored_error_count=0,
     )
 
 
@@ -242,7 +239,6 @@ class _Reading:
         self._expected_count = 0
         self._decoded_count = 0
         self._faults: list[tuple[float, av.FFmpegError]] = []
-        self._ignored_error_count = 0
 
     def run(self, container: InputContainer, stream: VideoStream, zero_s: float, *, from_start: bool) -> bool:
         """Settles every instant.
@@ -280,7 +276,6 @@ class _Reading:
             late_start_s=max(0.0, float(self._times[0] - self._instants[0])),
             expected_count=self._expected_count,
             decoded_count=self._decoded_count,
-            ignored_error_count=self._ignored_error_count,
         )
 
     def _decode(self, container: InputContainer, stream: VideoStream, zero_s: float) -> Iterator[VideoFrame]:
@@ -294,7 +289,6 @@ class _Reading:
                     self._expected_count += is_shown(packet) and self._is_inside(time_s)
                     if packet.is_keyframe and time_s <= self._instants[0] + TOLERANCE_S:
                         # What went wrong before this keyframe does not reach the chosen frames.
-                        self._ignored_error_count += len(self._faults)
                         self._faults.clear()
                 try:
                     frames: Iterable[VideoFrame] = packet.decode()
@@ -333,4 +327,3 @@ class _Reading:
                     f"{self._name}: the video decoder failed at {time_s:.3f} s ({exc.strerror}); "
                     "fetch the file again or leave the clip out",
                 ) from exc
-            self._ignored_error_count += 1

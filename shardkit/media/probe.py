@@ -8,7 +8,6 @@ kept for comparison.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +20,6 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from shardkit.media.errors import UnreadableMediaError
-from shardkit.media.geometry import display_size
 from shardkit.media.source import (
     PathLike,
     best_audio,
@@ -56,51 +54,22 @@ MAX_HELD_BYTES = 64_000_000
 class StreamInfo:
     """One stream of a source, as its packets say."""
 
-    index: int
-    codec: str
     first_s: float | None
     """Source time of the first packet that is shown; None where there is none."""
     end_s: float | None
     """Source time at which the last packet ends; None where there is no packet."""
     packet_count: int
     """Packets that are shown: an edit list's discards and cut-off packets are not counted."""
-    declared_duration_s: float | None
-    """What the header says; None where it says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo(StreamInfo):
-    """The video stream of a source."""
-
-    width: int
-    """Width of the coded pictures, in pixels."""
-    height: int
-    display_width: int
-    """Width after pixel aspect. Rotation is not applied: it comes with the decoded frames."""
-    display_height: int
-    frame_rate_hz: float | None
-    """Average frame rate as declared; None where the header says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class AudioInfo(StreamInfo):
-    """The audio stream of a source."""
-
-    rate_hz: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What is in a media file; times are source times."""
 
-    container: str
-    """FFmpeg's name of the container format."""
-    container_start_s: float
-    """Container time of source time 0."""
     declared_duration_s: float | None
-    video: VideoInfo | None
-    audio: AudioInfo | None
+    """What the header says; None where it says nothing."""
+    video: StreamInfo | None
+    audio: StreamInfo | None
     whole: bool
     """Whether all packets were read. If not, the extents are those of the packets around the span: `first_s`
     is where reading began, and `end_s` is the stream's end only where it lies before the span's end."""
@@ -170,6 +139,9 @@ class _Extent:
         self.first_s = shown_s if self.first_s is None else min(self.first_s, shown_s)
         self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
+    def info(self) -> StreamInfo:
+        return StreamInfo(self.first_s, self.end_s, self.packet_count)
+
 
 def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None = None) -> SourceInfo:
     """Reads what a media file holds, from its packets and without decoding.
@@ -226,11 +198,9 @@ def _read_span(
     if skipped and any(x.first_s is None or x.first_s > (start_s or 0.0) for x in extents.values()):
         return None
     info = SourceInfo(
-        container=container.format.name,
-        container_start_s=zero_s,
         declared_duration_s=None if container.duration is None else container.duration / 1e6,
-        video=None if video is None else _video_info(video, extents[video.index]),
-        audio=None if audio is None else _audio_info(audio, extents[audio.index]),
+        video=None if video is None else extents[video.index].info(),
+        audio=None if audio is None else extents[audio.index].info(),
         whole=packets.ended and not skipped,
         notes=tuple(notes),
     )
@@ -309,42 +279,3 @@ def _notes(container: InputContainer, video: VideoStream | None, audio: AudioStr
                 yield f"{kind} stream {stream.index} is a still picture, such as a cover"
             else:
                 yield f"{kind} stream {stream.index} has no codec, or none that this FFmpeg decodes"
-
-
-def _declared_s(stream: VideoStream | AudioStream) -> float | None:
-    if stream.duration is None or stream.time_base is None:
-        return None
-    return float(stream.duration * stream.time_base)
-
-
-def _video_info(stream: VideoStream, extent: _Extent) -> VideoInfo:
-    context = stream.codec_context
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    width, height = display_size(context.width, context.height, aspect)
-    return VideoInfo(
-        index=stream.index,
-        codec=context.name,
-        first_s=extent.first_s,
-        end_s=extent.end_s,
-        packet_count=extent.packet_count,
-        declared_duration_s=_declared_s(stream),
-        width=context.width,
-        height=context.height,
-        display_width=width,
-        display_height=height,
-        frame_rate_hz=float(stream.average_rate) if stream.average_rate else None,
-    )
-
-
-def _audio_info(stream: AudioStream, extent: _Extent) -> AudioInfo:
-    context = stream.codec_context
-    return AudioInfo(
-        index=stream.index,
-        codec=context.name,
-        first_s=extent.first_s,
-        end_s=extent.end_s,
-        packet_count=extent.packet_count,
-        declared_duration_s=_declared_s(stream),
-        rate_hz=context.sample_rate,
-        channels=context.layout.nb_channels,
-    )

@@ -66,10 +66,9 @@ def hash_int(*parts: int, counter: int = 0) -> int:
     return _mix(_stream_key(parts) + counter * _GAMMA)
 
 
-def uniform(*parts: int, counters: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """One float64 in [0, 1) for each counter: the top 53 bits of `counter_hash`."""
-    fractions: NDArray[np.float64] = (counter_hash(*parts, counters=counters) >> np.uint64(11)) * 2.0**-53
-    return fractions
+def uniform(*parts: int, counter: int = 0) -> float:
+    """A number in [0, 1): the top 53 bits of `hash_int`."""
+    return (hash_int(*parts, counter=counter) >> 11) * 2.0**-53
 
 
 def _stream_key(parts: tuple[int, ...]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.errors import UsageError
-from shardkit.planning.hashing import Domain, hash_int
+from shardkit.planning.hashing import Domain, hash_int, uniform
 
 __all__ = [
     "FrameSampling",
@@ -144,7 +144,7 @@ def draw_window(
     room_s = duration_s - window_s
     if room_s <= 0:
         return 0.0, window_s
-    share = (hash_int(seed, epoch, Domain.WINDOW, counter=position) >> 11) * 2.0**-53 if random else 0.5
+    share = uniform(seed, epoch, Domain.WINDOW, counter=position) if random else 0.5
     start_s = share * room_s
     return start_s, start_s + window_s
 
