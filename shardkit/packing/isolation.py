@@ -24,6 +24,8 @@ from shardkit.packing.settings import PackSettings
 from shardkit.packing.worker import LENGTH, READY, write_message
 
 START_TIMEOUT_S = 60.0
+START_TRIES = 3
+"""Processes in a row that may end before they are ready: the system may have killed one for reasons of its own."""
 LOOK_AHEAD = 16
 """Clips under way or done for each worker while an earlier one is waited for: a long one among short ones
 must not keep the others idle. Some 10 MB a worker."""
@@ -51,13 +53,28 @@ class _Worker:
     def ask(self, request: bytes, timeout_s: float) -> Any:
         """The worker's answer."""
         try:
-            process = self._process or self._start()
+            process = self._process
+            if process is None or process.poll() is not None:  # killed while it was idle
+                self.end()
+                process = self._start()
             self._send(process, request)
             return msgpack.unpackb(self._receive(process, timeout_s))
         except BrokenPipeError as exc:
             raise _EndedError(self.end()) from exc
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        for _ in range(START_TRIES - 1):
+            with suppress(_EndedError):
+                return self._start_once()
+        try:
+            return self._start_once()
+        except _EndedError as exc:
+            raise WorkerError(
+                f"{START_TRIES} pack workers in a row ended before they were ready, the last one {exc}; what they "
+                "wrote to standard error says why"
+            ) from exc
+
+    def _start_once(self) -> "subprocess.Popen[bytes]":
         # Under the lock, so that no process is started behind the back of `stop`.
         with self._starting:
             if self._stopped:
@@ -68,11 +85,11 @@ class _Worker:
         try:
             if self._receive(process, START_TIMEOUT_S) != READY:
                 raise WorkerError("a pack worker said something unexpected when it started")
-        except (_EndedError, _DeadlineError) as exc:
-            raise WorkerError(
-                f"a pack worker {exc} before it was ready; what it wrote to standard error says why"
-            ) from exc
-        self._send(process, self._settings)
+            self._send(process, self._settings)
+        except BrokenPipeError as exc:
+            raise _EndedError(self.end()) from exc
+        except _DeadlineError as exc:
+            raise WorkerError(f"a pack worker was not ready after {START_TIMEOUT_S:g} s") from exc
         return process
 
     def _send(self, process: "subprocess.Popen[bytes]", body: bytes) -> None:

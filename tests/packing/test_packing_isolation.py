@@ -11,8 +11,10 @@ import pytest
 from pack_runs import SMALL, rejects, worker_pids
 
 import shardkit
-from shardkit.errors import UsageError
-from shardkit.packing.isolation import IsolatedWorkers
+import shardkit.packing.isolation
+from shardkit.errors import UsageError, WorkerError
+from shardkit.interpreters import start_module
+from shardkit.packing.isolation import START_TRIES, IsolatedWorkers
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.worker import answer
 from shardkit.planning.sampling import FrameSampling
@@ -52,7 +54,7 @@ def end_readers(path, times: int) -> None:
 def test_file_that_hangs_is_a_timeout_and_the_next_clips_go_on(good, tmp_path):
     """A worker that gives no answer is ended after the clip timeout, and its successor takes the next clip."""
     tasks = [("first", good), ("hangs", hanging(tmp_path)), ("last", good)]
-    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=1.0) as pool:
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=3.0) as pool:
         answers = dict(pool.map(tasks))
     assert answers["hangs"]["reason"] == "timeout"
     assert "hanging.mp4" in answers["hangs"]["detail"]
@@ -82,6 +84,28 @@ def test_worker_that_is_killed_once_costs_nothing(good):
         os.kill(pid, signal.SIGKILL)
         (second,) = pool.map([("second", good)])
     assert first[1] == second[1]
+
+
+@pytest.mark.parametrize("deaths", [START_TRIES - 1, START_TRIES])
+def test_worker_that_dies_while_it_starts_is_started_again(good, monkeypatch, deaths):
+    """Not for ever: what never comes up is an error of the run, not of the clip."""
+    left = [deaths]
+
+    def start(*arguments, **options):
+        process = start_module(*arguments, **options)
+        if left[0]:
+            left[0] -= 1
+            process.kill()
+        return process
+
+    monkeypatch.setattr(shardkit.packing.isolation, "start_module", start)
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=30.0) as pool:
+        answers = pool.map([("clip", good)])
+        if deaths < START_TRIES:
+            assert "members" in next(answers)[1]
+        else:
+            with pytest.raises(WorkerError, match=r"3 pack workers in a row .* SIGKILL"):
+                next(answers)
 
 
 def test_closing_ends_workers_that_hang(good, tmp_path):
