@@ -103,10 +103,10 @@ def test_ctrl_c_leaves_no_process(packed, tmp_path):
         assert len(pids) == 2
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert err.count("Traceback") == 1
-    _assert_gone(pids, within_s=1)
+    _assert_gone(pids, within_s=10)
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -118,8 +118,8 @@ def test_workers_of_a_killed_trainer_end_on_their_own(packed, tmp_path, busy):
         assert len(pids) == 2
         time.sleep(0.2)
         process.kill()
-        _, err = process.communicate(timeout=20)
-    _assert_gone(pids, within_s=5)
+        _, err = process.communicate(timeout=60)
+    _assert_gone(pids, within_s=10)
     assert err == ""
 
 

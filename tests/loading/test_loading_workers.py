@@ -158,7 +158,7 @@ def test_a_clip_that_kills_every_worker_is_named(stuck):
 
 def test_a_clip_that_hangs_is_a_fault_of_that_clip(packed, stuck):
     """A worker that is on one clip for timeout_s is replaced, the clip skipped, all others unchanged."""
-    with _loader(stuck, on_error="skip", timeout_s=0.6) as loader:
+    with _loader(stuck, on_error="skip", timeout_s=1.5) as loader:
         batches = snapshots(loader)
         assert loader.skipped == 1
     _check_only_the_stuck_clip_is_missing(packed, stuck, batches)
@@ -167,8 +167,8 @@ def test_a_clip_that_hangs_is_a_fault_of_that_clip(packed, stuck):
 def test_a_clip_that_hangs_is_named(stuck):
     """With on_error='raise' the error names shard, clip and timeout; the loader can be closed at once."""
     with (
-        _loader(stuck, timeout_s=0.6) as loader,
-        pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 0.6 s \(timeout_s\)"),
+        _loader(stuck, timeout_s=1.5) as loader,
+        pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 1.5 s \(timeout_s\)"),
     ):
         snapshots(loader)
 
@@ -176,8 +176,8 @@ def test_a_clip_that_hangs_is_named(stuck):
 def test_a_thread_that_hangs_is_an_error_and_not_a_hang(stuck):
     """Threads cannot be ended: WorkerError that names the clip and the remedy, and close() returns."""
     fifo = stuck.folder / stuck.shard_names[stuck.index.shard[stuck.keys.index(STUCK)]]
-    loader = _loader(stuck, worker_type="thread", timeout_s=0.6)
-    with pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 0.6 s in a thread.*'process'"):
+    loader = _loader(stuck, worker_type="thread", timeout_s=1.5)
+    with pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 1.5 s in a thread.*'process'"):
         snapshots(loader)
     loader.close()
     os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK))  # lets the thread go
@@ -187,7 +187,7 @@ def test_a_thread_that_hangs_is_an_error_and_not_a_hang(stuck):
 def test_a_worker_stopped_while_idle_is_replaced(packed, workers):
     """SIGSTOP of a worker that waits for work: after timeout_s another takes its place, and no clip is lost."""
     expected = _reference(packed, batch_size=2, epochs=2)
-    with _loader(packed, batch_size=2, workers=workers, epochs=2, timeout_s=0.6) as loader:
+    with _loader(packed, batch_size=2, workers=workers, epochs=2, timeout_s=1.5) as loader:
         iterator = iter(loader)
         batches = [snapshot(next(iterator))]
         _wait_for(lambda: not loader._engine._board.unclaimed())
@@ -200,8 +200,8 @@ def test_a_worker_stopped_while_idle_is_replaced(packed, workers):
 def test_a_worker_stopped_while_it_holds_the_lock_stops_nobody_for_good(packed):
     """Whoever holds the board's lock without end: the trainer neither hangs nor blames a clip."""
     expected = _reference(packed, epochs=2)
-    hold = "import fcntl, sys, time; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); time.sleep(1.5)"
-    with _loader(packed, epochs=2, timeout_s=0.5) as loader:
+    hold = "import fcntl, sys, time; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); time.sleep(3)"
+    with _loader(packed, epochs=2, timeout_s=1.0) as loader:
         iterator = iter(loader)
         batches = [snapshot(next(iterator))]
         board = loader._engine._board.region.descriptor
@@ -216,12 +216,12 @@ def test_a_worker_stopped_while_it_holds_the_lock_stops_nobody_for_good(packed):
 def test_time_in_the_training_loop_is_no_hang(packed):
     """A training step longer than timeout_s, with workers stopped as long, costs no clip."""
     expected = _reference(packed, batch_size=2)
-    with _loader(packed, batch_size=2, timeout_s=0.4) as loader:
+    with _loader(packed, batch_size=2, timeout_s=1.0) as loader:
         iterator = iter(loader)
         batches = [snapshot(next(iterator))]
         for pid in _pids(loader).values():
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.0)
+        time.sleep(2.5)
         for pid in _pids(loader).values():
             os.kill(pid, signal.SIGCONT)
         batches += [snapshot(batch) for batch in iterator]
@@ -289,7 +289,7 @@ def test_close_does_not_wait_for_a_clip_that_hangs(stuck):
     pids = list(_pids(loader).values())
     began_s = time.monotonic()
     loader.close()
-    assert time.monotonic() - began_s < 6
+    assert time.monotonic() - began_s < 20
     assert not any(_is_running(pid) for pid in pids)
 
 
@@ -319,7 +319,7 @@ def test_ctrl_c_between_reading_reports_and_noting_them_is_no_hang(packed, monke
         began_s = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             list(iterator)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 20
         assert len(snapshots(loader)) == 6
 
 

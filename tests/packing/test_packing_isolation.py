@@ -143,7 +143,7 @@ def test_hanging_file_costs_one_row_of_a_data_set(material, tmp_path):
             os.mkfifo(media / last)
 
     shardkit.pack(
-        table, media=media, out=tmp_path / "out", workers=1, clip_timeout_s=1.0, progress=make_it_hang, **SMALL
+        table, media=media, out=tmp_path / "out", workers=1, clip_timeout_s=3.0, progress=make_it_hang, **SMALL
     )
     (reject,) = rejects(tmp_path / "out")
     assert (reject["reason"], reject["media"]) == ("timeout", last)
