@@ -51,7 +51,6 @@ class Ring:
         """Makes a buffer free again that was taken and not leased."""
         self._free.append(buffer)
 
-    @property
     def leased(self) -> int:
         """Buffers that live tensors keep."""
         self._end_leases()
@@ -68,7 +67,7 @@ class Ring:
 
     def lease(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer that keep it until the last one dies; over a copy where the consumer holds too many."""
-        leased = self.leased
+        leased = self.leased()
         if leased >= self.buffers - LEASED_BUFFERS:
             copy = self._bytes(buffer).copy()
             self.give_back(buffer)

@@ -104,7 +104,8 @@ def read_audio(
         end_s: End of the span, in source time.
         rate_hz: Sample rate of the result; None keeps the source's.
         channels: 1 mixes to mono, 2 to stereo.
-        held: The file's audio packets around the span, from `open_span`: they are not read again.
+        held: The file's audio packets around the span, from `open_span`: they are not read again. Where they begin
+            with the file's first one, the result is that slice of the whole file's sound, to the bit.
 
     Raises:
         UsageError: An empty span, a rate that is not positive, or another number of channels.
@@ -198,6 +199,7 @@ class _Reading:
         self._begins: int | None = None
         self._decoded_count = 0
         self._tick_s = tick_s(stream)
+        self._has_lost = False
         self._expected_s = 0.0
         self._claimed_to_s = float("-inf")
 
@@ -285,7 +287,8 @@ class _Reading:
                         f"{self._name}: the audio decoder failed at {time_s:.3f} s ({exc.strerror}); "
                         "fetch the file again or leave the clip out",
                     ) from exc
-                # Before the span: priming, or what a seek cut in half.
+                # Before the span: priming, or what a seek cut in half. Counting on would miss it.
+                self._has_lost = True
                 continue
             yield from frames
 
@@ -304,7 +307,8 @@ class _Reading:
         if frame.pts is None:
             return 0 if running is None and from_start else running
         stated = round((frame.pts * self._tick_s - zero_s) * self._span.source_hz)
-        if running is None or abs(stated - running) > JUMP_S * self._span.source_hz:
+        if running is None or self._has_lost or abs(stated - running) > JUMP_S * self._span.source_hz:
+            self._has_lost = False
             return stated
         return running
 

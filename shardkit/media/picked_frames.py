@@ -53,9 +53,12 @@ def pick_frames(held: HeldStream[VideoStream], wanted: npt.NDArray[np.int64]) ->
 
 def _keyframe_before(held: HeldStream[VideoStream], pts: int) -> int:
     """Number of the packet from which the frame of a pts, and all behind it, can be decoded."""
-    keyframes = [
-        place
-        for place, packet in enumerate(held.packets)
-        if packet.is_keyframe and packet.pts is not None and packet.pts <= pts
-    ]
-    return keyframes[-1] if keyframes else 0
+    keyframe = start = 0
+    for place, packet in enumerate(held.packets):
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= pts:
+            keyframe = start = place
+    for place, packet in enumerate(held.packets[: keyframe + 1]):
+        # A file joined of several tells each part's decoder settings with the part's first packet only.
+        if packet.has_sidedata("new_extradata"):
+            start = place
+    return start

@@ -45,9 +45,11 @@ decodes."""
 INTERLEAVE_S = 10.0
 """How far one stream's packets may lie behind another's in the file."""
 SLACK_S = 1.0
-"""How far behind the span's end to read: with B-frames the packets are not in the order of their pts."""
+"""How far behind the span's end to read: decoders and the resampler look ahead."""
 MAX_HELD_BYTES = 64_000_000
 """A span with more packets than this is read again for decoding: at 5 Mbit/s, one of over 100 s."""
+PACKET_BYTES = 500
+"""What a packet takes beside its data: for speech in packets of 5 ms more than the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldStream(Generic[AnyStream]):
-    """One stream's packets around a span, in memory: opening and reading the file again costs as much as the sound."""
+    """One stream's packets around a span, in memory: opening and reading the file again costs as much as the sound.
+
+    They can be decoded once, while the context of `open_span` lasts.
+    """
 
     stream: AnyStream
     zero_s: float
@@ -94,13 +99,15 @@ class HeldStream(Generic[AnyStream]):
     from_start: bool
     """Whether they begin with the file's first one."""
     shown_pts: npt.NDArray[np.int64]
-    """Pts of the frames, ascending, in the stream's ticks; empty where the packets do not tell."""
+    """Pts of the frames of a video, ascending, in the stream's ticks; empty where the packets do not tell."""
 
     def replay(self, first: int = 0) -> "Iterator[Packet[AnyStream]]":
         """The packets from number `first` on, and the one that empties the decoder, as a container gives them."""
         yield from self.packets[first:]
         end: Packet[AnyStream] = Packet()  # type: ignore[assignment]
         end.stream = self.stream
+        if self.stream.time_base is not None:  # frames that come out at the end take theirs from it
+            end.time_base = self.stream.time_base
         yield end
 
 
@@ -119,17 +126,19 @@ class _Extent:
 
     tick_s: float
     packets: "list[Packet[Any]]" = field(default_factory=list)
-    pts: list[int] = field(default_factory=list)
     first_s: float | None = None
     end_s: float | None = None
     packet_count: int = 0
+    read_to_s: float = 0.0
+    """Source time before which all packets have been read. By dts: with B-frames, a later packet can have an earlier
+    pts, at two frames a second seconds earlier."""
 
     def add(self, packet: "Packet[Any]", start_s: float) -> None:
+        if packet.dts is not None:
+            self.read_to_s = max(self.read_to_s, packet.dts * self.tick_s - start_s)
         if not is_shown(packet):
             return
         self.packet_count += 1
-        if packet.pts is not None:
-            self.pts.append(packet.pts)
         time_s = packet_time_s(packet, self.tick_s, start_s)
         if time_s is None:
             return
@@ -244,25 +253,32 @@ class _Packets:
             notes.append(f"reading stopped with an error ({exc.strerror}); what lies behind it is not counted")
 
     def _hold(self, packet: "Packet[Any]", extent: _Extent) -> None:
-        self._held_bytes += packet.size
-        if packet.size and self._held_bytes <= MAX_HELD_BYTES:
-            extent.packets.append(packet)
+        if self._held_bytes > MAX_HELD_BYTES or not packet.size:
+            return
+        self._held_bytes += packet.size + PACKET_BYTES
+        extent.packets.append(packet)
+        if self._held_bytes > MAX_HELD_BYTES:
+            for each in self.extents.values():
+                each.packets.clear()
 
     def _is_past(self, end_s: float) -> bool:
         """Whether every stream lies past the span, or one so far past it that the others must have ended."""
-        ends = [extent.end_s if extent.end_s is not None else 0.0 for extent in self.extents.values()]
-        return min(ends) >= self._end_s or max(ends) >= end_s + INTERLEAVE_S
+        read_to_s = [extent.read_to_s for extent in self.extents.values()]
+        return min(read_to_s) >= self._end_s or max(read_to_s) >= end_s + INTERLEAVE_S
 
     def held(self, stream: AnyStream, *, from_start: bool) -> HeldStream[AnyStream] | None:
         """A stream's packets; None where they are too many, or not all of the span's."""
         extent = self.extents[stream.index]
-        is_past = extent.end_s is not None and extent.end_s >= self._end_s
+        is_past = extent.read_to_s >= self._end_s
         if self._failed or self._held_bytes > MAX_HELD_BYTES or not (self.ended or is_past):
             return None
+        return HeldStream(stream, self._zero_s, extent.packets, from_start, self._shown_pts(stream, extent))
+
+    def _shown_pts(self, stream: VideoStream | AudioStream, extent: _Extent) -> npt.NDArray[np.int64]:
+        pts = [packet.pts for packet in extent.packets if is_shown(packet)]
         # Where one packet has none, the others do not tell which frame is shown when.
-        tells_pts = self._container.format.name in PTS_CONTAINERS and len(extent.pts) == extent.packet_count
-        shown_pts = np.unique(np.array(extent.pts if tells_pts else [], dtype=np.int64))
-        return HeldStream(stream, self._zero_s, extent.packets, from_start, shown_pts)
+        tells = isinstance(stream, VideoStream) and self._container.format.name in PTS_CONTAINERS and None not in pts
+        return np.unique(np.array(pts if tells else [], dtype=np.int64))
 
 
 def _notes(container: InputContainer, video: VideoStream | None, audio: AudioStream | None) -> Iterable[str]:

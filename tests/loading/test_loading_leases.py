@@ -89,11 +89,11 @@ def test_buffers_come_back_when_the_last_tensor_dies(packed):
             ring = loader._engine.ring
             video, audio = batch.video, batch.audio
             del batch
-            assert ring.leased == 1
+            assert ring.leased() == 1
             del video
-            assert ring.leased == 1
+            assert ring.leased() == 1
             del audio
-            assert ring.leased == 0
+            assert ring.leased() == 0
     finally:
         gc.enable()
 
@@ -104,14 +104,14 @@ def test_the_end_of_a_batch_runs_no_python_code(packed):
     with _loader(packed) as loader:
         iterator = iter(loader)
         batch = next(iterator)
-        assert loader._engine.ring.leased == 1
+        assert loader._engine.ring.leased() == 1
         sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
         try:
             del batch
         finally:
             sys.setprofile(None)
         assert called == []
-        assert loader._engine.ring.leased == 0
+        assert loader._engine.ring.leased() == 0
 
 
 def test_small_tensors_hold_no_lease(packed):
@@ -124,7 +124,7 @@ def test_small_tensors_hold_no_lease(packed):
                 (batch.labels, batch.events, batch.frame_times_s, batch.window_s, batch.weight, batch.has_video)
             )
             del batch
-            assert loader._engine.ring.leased == 0
+            assert loader._engine.ring.leased() == 0
     assert len(kept) == 12
 
 

@@ -1,16 +1,18 @@
 """Makes media whose frames can be recognised: every one carries its number as eight black and white bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.packet import PacketSideData
 
 WIDTH, HEIGHT = 128, 64
 BARS = 8
 TICKS = 1000
 """Video ticks a second: what Matroska keeps."""
+NEW_EXTRADATA = 1  # FFmpeg's AV_PKT_DATA_NEW_EXTRADATA
 
 
 def numbered_picture(number: int) -> np.ndarray:
@@ -43,11 +45,16 @@ def make_video(
     audio_s: float = 0.0,
     rotation: int | None = None,
     pictures: Sequence[np.ndarray] | None = None,
+    options: Mapping[str, str] | None = None,
+    interleaved: bool = True,
 ) -> Path:
-    """Writes H.264, frame i shown at ticks[i] / 1000 s, and AAC from `audio_start_s` on."""
-    with av.open(str(path), "w") as container:
-        options = {"bf": str(b_frames), "b_strategy": "0", "g": str(gop), "qp": "8", "sc_threshold": "0"}
-        video = container.add_stream("libx264", rate=25, options=options)
+    """Writes H.264, frame i shown at ticks[i] / 1000 s, and AAC from `audio_start_s` on.
+
+    With `options` for libx264. Not interleaved, all of the video stands before the sound.
+    """
+    with av.open(str(path), "w", options={} if interleaved else {"max_interleave_delta": "1"}) as container:
+        settings = {"bf": str(b_frames), "b_strategy": "0", "g": str(gop), "qp": "8", "sc_threshold": "0"}
+        video = container.add_stream("libx264", rate=25, options=settings | dict(options or {}))
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         video.codec_context.time_base = video.time_base = Fraction(1, TICKS)
         if rotation is not None:
@@ -66,8 +73,29 @@ def make_video(
             sound.pts = round(audio_start_s * 48000)
             packets += audio.encode(sound)
             packets += audio.encode(None)
-        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base) if interleaved else packets:
             container.mux(packet)
+    return path
+
+
+def join(path: Path, first: Path, second: Path) -> Path:
+    """Joins two MP4s of one H.264 stream each without encoding: with a second sample description, as editors do."""
+    with av.open(str(first)) as a, av.open(str(second)) as b, av.open(str(path), "w") as joined:
+        stream = joined.add_stream_from_template(a.streams.video[0])
+        end = 0
+        for packet in a.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                joined.mux(packet)
+                end = packet.pts + packet.duration
+        settings = bytes(b.streams.video[0].codec_context.extradata)
+        for place, packet in enumerate(packet for packet in b.demux(video=0) if packet.size):
+            if place == 0:
+                side_data = PacketSideData(NEW_EXTRADATA, len(settings))
+                side_data.update(settings)
+                packet.set_sidedata(side_data)
+            packet.pts, packet.dts, packet.stream = packet.pts + end, packet.dts + end, stream
+            joined.mux(packet)
     return path
 
 
@@ -84,4 +112,17 @@ def make_pcm(path: Path, samples: np.ndarray, rate_hz: int, *, start_s: float = 
             frame.pts = round(start_s * rate_hz) + first
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def make_sound(path: Path, codec: str, samples: np.ndarray, rate_hz: int) -> Path:
+    """Encodes int16 PCM [C, S] (mono or stereo)."""
+    layout = "mono" if len(samples) == 1 else "stereo"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+        stream.bit_rate = 128_000
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = rate_hz, Fraction(1, rate_hz), 0
+        container.mux([*stream.encode(frame), *stream.encode(None)])
     return path

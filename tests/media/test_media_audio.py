@@ -3,12 +3,13 @@
 import av
 import numpy as np
 import pytest
-from media_maker import make_pcm, make_video, tone
+from media_maker import make_pcm, make_sound, make_video, tone
 from real_clips import BROKEN, CLIPS, NO_AUDIO, UNREADABLE, names, needs_clips
 
 from shardkit.errors import UsageError
 from shardkit.media.audio import read_audio
 from shardkit.media.errors import MediaDecodeError, NoStreamError
+from shardkit.media.probe import open_span
 
 
 def decode_all(path, *, rate_hz=None, channels=1):
@@ -158,13 +159,13 @@ def test_impossible_requests_are_the_callers_fault(options):
         read_audio("nowhere.wav", request.pop("start_s"), request.pop("end_s"), **request)
 
 
-def _damaged(tmp_path):
-    """AAC of 12 s; the packets from 6.0 to 6.2 s cannot be decoded."""
+def _damaged(tmp_path, *, damage_s=0.2):
+    """AAC of 12 s; the packets from 6.0 s on cannot be decoded."""
     path = make_video(tmp_path / "good.mp4", [0, 40], audio_start_s=0.0, audio_s=12)
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         for packet in container.demux(audio=0):
-            if packet.size and 6.0 <= packet.pts * packet.time_base < 6.2:
+            if packet.size and 6.0 <= packet.pts * packet.time_base < 6.0 + damage_s:
                 data[packet.pos : packet.pos + packet.size] = bytes([255]) * packet.size
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data)
@@ -177,11 +178,27 @@ def test_decode_error_inside_the_span_is_raised(tmp_path):
         read_audio(_damaged(tmp_path), 5.0, 7.0)
 
 
+@pytest.mark.parametrize("damage_s", [0.2, 0.05])
 @pytest.mark.parametrize(("start_s", "end_s"), [(3.5, 5.5), (6.5, 8.5)])
-def test_decode_error_outside_the_span_does_not_count(tmp_path, start_s, end_s):
-    """Damage before the span (also where decoding begins) or after it leaves the span good."""
-    good = read_audio(tmp_path / "good.mp4" if _damaged(tmp_path) else "", start_s, end_s)
-    assert_within_one(read_audio(tmp_path / "broken.mp4", start_s, end_s).pcm[4096:], good.pcm[4096:])
+def test_decode_error_outside_the_span_does_not_count(tmp_path, start_s, end_s, damage_s):
+    """Damage before the span (also where decoding begins) or after it leaves the span good, and where it was."""
+    broken = _damaged(tmp_path, damage_s=damage_s)
+    good = read_audio(tmp_path / "good.mp4", start_s, end_s)
+    assert_within_one(read_audio(broken, start_s, end_s).pcm[4096:], good.pcm[4096:])
+    with open_span(broken, start_s=start_s, end_s=end_s) as span:
+        held = read_audio(broken, start_s, end_s, held=span.audio)
+    assert_within_one(held.pcm[4096:], good.pcm[4096:])
+
+
+def test_change_of_the_channels_is_an_error(tmp_path):
+    """A stream that turns from stereo to mono on the way raises MediaDecodeError: there is no one sound of it."""
+    sound = tone(48000, 1.0)
+    stereo = make_sound(tmp_path / "a.aac", "aac", np.concatenate([sound, sound]), 48000)
+    mono = make_sound(tmp_path / "b.aac", "aac", sound, 48000)
+    path = tmp_path / "both.aac"
+    path.write_bytes(stereo.read_bytes() + mono.read_bytes())
+    with pytest.raises(MediaDecodeError, match=r"both\.aac.*the format changes"):
+        read_audio(path, 0.0, 2.0)
 
 
 @needs_clips

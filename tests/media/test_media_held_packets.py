@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from media_maker import make_video
+from media_maker import join, make_sound, make_video, read_number, tone
 from real_clips import BROKEN, CLIPS, NO_AUDIO, NO_VIDEO, UNREADABLE, names, needs_clips
 
 import shardkit.media.probe
@@ -12,11 +12,16 @@ from shardkit.media.frames import read_frames
 from shardkit.media.picked_frames import pick_frames
 from shardkit.media.probe import open_span, probe
 
+NO_FILE = "nowhere.mp4"
+"""What is held needs no file."""
+
 
 def assert_same(path, instants_s, **span):
     """Both ways give the same pictures and times."""
     with open_span(path, **span) as opened:
-        picked = read_frames(path, instants_s, size=96, held=opened.video)
+        held = opened.video
+        is_held = held is not None and len(held.shown_pts)
+        picked = read_frames(NO_FILE if is_held else path, instants_s, size=96, held=held)
     in_order = read_frames(path, instants_s, size=96)
     assert np.array_equal(picked.rgb, in_order.rgb)
     assert picked.time_s == pytest.approx(in_order.time_s, abs=1e-9)
@@ -36,7 +41,33 @@ def read_held(path, start_s, end_s, **options):
     """The sound of a span out of its held packets."""
     with open_span(path, start_s=start_s, end_s=end_s) as span:
         assert span.audio is not None
-        return read_audio(path, start_s, end_s, held=span.audio, **options), span.audio.from_start
+        return read_audio(NO_FILE, start_s, end_s, held=span.audio, **options), span.audio.from_start
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_frames_far_apart_and_out_of_order_are_all_there(tmp_path, suffix):
+    """At two frames a second with B-frames, what is shown in the span comes seconds later in the file."""
+    path = make_video(tmp_path / f"a.{suffix}", [500 * i for i in range(60)], b_frames=3, gop=60)
+    for start_s in (0.0, 1.0, 4.5, 20.0):
+        instants_s = start_s + np.arange(4) * 0.5 + 0.25
+        with open_span(path, start_s=start_s, end_s=start_s + 2.0) as span:
+            frames = read_frames(path, instants_s, size=64, held=span.video)
+        assert frames.time_s == pytest.approx(instants_s - 0.25)
+        assert [read_number(rgb) for rgb in frames.rgb] == [round(2 * (t - 0.25)) for t in instants_s]
+
+
+def test_parts_of_a_joined_file_are_decoded_with_their_own_settings(tmp_path):
+    """Where an MP4 is joined of two encodes, frames of the second one are not decoded with the first one's settings."""
+    # With CABAC a decoder of other settings fails; without, it goes on with wrong pixels.
+    parts = [
+        make_video(
+            tmp_path / f"{qp}.mp4", [40 * i for i in range(75)], gop=25, options={"qp": qp, "x264-params": "cabac=0"}
+        )
+        for qp in ("20", "32")
+    ]
+    path = join(tmp_path / "joined.mp4", *parts)
+    for instants_s in ([0.5], [3.5], [4.5], [2.5, 5.5]):
+        assert_same(path, instants_s)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -51,7 +82,7 @@ def test_held_sound_is_a_slice_of_the_whole(tmp_path, suffix):
         assert held.decoded_s == pytest.approx(held.expected_s, abs=0.05)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
 def test_held_sound_after_a_seek_stands_where_it_should(tmp_path, suffix):
     """To the sample; what comes of AAC's noise differs with where decoding begins."""
     path = make_video(tmp_path / f"a.{suffix}", [40 * i for i in range(1250)], audio_start_s=0.5, audio_s=49.0)
@@ -78,11 +109,45 @@ def test_held_sound_of_real_clips_is_that_of_the_file(name):
     assert len(held.pcm) == min(round(0.4 * whole.rate_hz), len(whole.pcm) - first)
 
 
+@pytest.mark.parametrize("suffix", ["wma", "avi"])
+def test_held_sound_includes_what_the_decoder_holds_back(tmp_path, suffix):
+    """WMA's decoder gives its last frame only once it is told that the stream has ended."""
+    path = make_sound(tmp_path / f"a.{suffix}", "wmav2", tone(44100, 3.3), 44100)
+    for end_s, rate_hz in ((4.0, None), (4.0, 16000), (3.36, None)):
+        whole = read_audio(path, 0.0, end_s, rate_hz=rate_hz)
+        held, _ = read_held(path, 0.0, end_s, rate_hz=rate_hz)
+        assert np.array_equal(held.pcm, whole.pcm)
+
+
+def test_a_stream_whose_packets_lie_far_behind_is_not_held(tmp_path):
+    """Reading stops where the other stream is long past the span; what has not come by then is read again."""
+    path = make_video(
+        tmp_path / "a.mkv", [40 * i for i in range(750)], audio_start_s=0.0, audio_s=30.0, interleaved=False
+    )
+    with open_span(path, start_s=0.0, end_s=2.0) as span:
+        assert span.video is not None
+        assert span.audio is None
+        sound = read_audio(path, 0.0, 2.0, held=span.audio)
+    assert sound.decoded_s == pytest.approx(2.0)
+
+
+def test_a_file_that_breaks_off_is_not_held(tmp_path):
+    """What cannot be read to the span's end is read again, which says what is wrong and where."""
+    path = make_sound(tmp_path / "a.wv", "wavpack", tone(44100, 6.0), 44100)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with open_span(path) as span:
+        assert "reading stopped with an error" in span.info.notes[0]
+        assert span.audio is None
+        with pytest.raises(MediaDecodeError, match=r"a\.wv: reading stopped at"):
+            read_audio(path, 0.0, 6.0, held=span.audio)
+
+
 def test_a_span_of_too_many_bytes_is_not_held(tmp_path, monkeypatch):
     """Memory has a limit: the facts are there all the same, and the file is read again for decoding."""
     path = make_video(tmp_path / "a.mp4", [40 * i for i in range(250)], audio_start_s=0.0, audio_s=10.0)
     with open_span(path) as span:
-        held_bytes = sum(packet.size for packet in (*span.video.packets, *span.audio.packets))
+        packets = (*span.video.packets, *span.audio.packets)
+        held_bytes = sum(packet.size + shardkit.media.probe.PACKET_BYTES for packet in packets)
     for limit, is_held in ((held_bytes, True), (held_bytes - 1, False)):
         monkeypatch.setattr(shardkit.media.probe, "MAX_HELD_BYTES", limit)
         with open_span(path) as span:

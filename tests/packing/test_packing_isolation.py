@@ -76,14 +76,21 @@ def test_file_that_ends_its_worker_twice_is_a_crash(good, tmp_path):
     assert "members" in answers["last"]
 
 
-def test_worker_that_is_killed_once_costs_nothing(good):
-    """A worker's death between two clips goes unnoticed: the clip is asked of its successor."""
-    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=30.0) as pool:
+def test_worker_that_is_killed_while_idle_costs_no_try(good, tmp_path):
+    """A worker's death between two clips goes unnoticed: the next clip still has both its tries."""
+    request = hanging(tmp_path)
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=3.0) as pool:
         (first,) = pool.map([("first", good)])
         (pid,) = worker_pids(os.getpid())
         os.kill(pid, signal.SIGKILL)
-        (second,) = pool.map([("second", good)])
-    assert first[1] == second[1]
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        killer = threading.Thread(target=end_readers, args=(request["path"], 1))
+        killer.start()
+        (hangs,) = pool.map([("hangs", request)])
+        killer.join()
+        (last,) = pool.map([("last", good)])
+    assert hangs[1]["reason"] == "timeout"  # a crash, if the idle worker's death had counted
+    assert first[1] == last[1]
 
 
 @pytest.mark.parametrize("deaths", [START_TRIES - 1, START_TRIES])
