@@ -105,7 +105,7 @@ def read_audio(
         rate_hz: Sample rate of the result; None keeps the source's.
         channels: 1 mixes to mono, 2 to stereo.
         held: The file's audio packets around the span, from `open_span`: they are not read again. Where they begin
-            with the file's first one, the result is that slice of the whole file's sound, to the bit.
+            with the file's first one, what is resampled is, to the bit, what decoding the whole file gives.
 
     Raises:
         UsageError: An empty span, a rate that is not positive, or another number of channels.
