@@ -34,7 +34,7 @@ def pick_frames(held: HeldStream[VideoStream], wanted: npt.NDArray[np.int64]) ->
     missing = set(wanted.tolist())
     decodes_all = True
     try:
-        for packet in held.replay(_keyframe_before(held, int(wanted[0]))):
+        for packet in held.replay(_first_packet(held, int(wanted[0]))):
             is_wanted = packet.pts in missing
             if is_wanted != decodes_all:
                 context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
@@ -51,14 +51,16 @@ def pick_frames(held: HeldStream[VideoStream], wanted: npt.NDArray[np.int64]) ->
         return
 
 
-def _keyframe_before(held: HeldStream[VideoStream], pts: int) -> int:
+def _first_packet(held: HeldStream[VideoStream], pts: int) -> int:
     """Number of the packet from which the frame of a pts, and all behind it, can be decoded."""
-    keyframe = start = 0
-    for place, packet in enumerate(held.packets):
-        if packet.is_keyframe and packet.pts is not None and packet.pts <= pts:
-            keyframe = start = place
-    for place, packet in enumerate(held.packets[: keyframe + 1]):
-        # A file joined of several tells each part's decoder settings with the part's first packet only.
-        if packet.has_sidedata("new_extradata"):
-            start = place
-    return start
+    keyframes = [
+        place
+        for place, packet in enumerate(held.packets)
+        if packet.is_keyframe and packet.pts is not None and packet.pts <= pts
+    ]
+    keyframe = keyframes[-1] if keyframes else 0
+    # A file joined of several tells each part's decoder settings with the part's first packet only.
+    joints = [
+        place for place, packet in enumerate(held.packets[: keyframe + 1]) if packet.has_sidedata("new_extradata")
+    ]
+    return joints[-1] if joints else keyframe

@@ -201,8 +201,8 @@ def _read_span(
     skipped = False
     if streams and start_s is not None:
         skipped = seek_before(container, streams[0], start_s - INTERLEAVE_S + zero_s)
-    packets = _Packets(container, streams, zero_s)
-    packets.read(end_s, notes)
+    packets = _Packets(container, streams, zero_s, float("inf") if end_s is None else end_s)
+    packets.read(notes)
     extents = packets.extents
     if skipped and any(x.first_s is None or x.first_s > (start_s or 0.0) for x in extents.values()):
         return None
@@ -221,31 +221,31 @@ def _read_span(
 
 
 class _Packets:
-    """The packets of some streams, read up to the end of a span."""
+    """The packets of some streams, read up to the end of a span: to the file's end where that is infinite."""
 
-    def __init__(self, container: InputContainer, streams: list[VideoStream | AudioStream], zero_s: float) -> None:
+    def __init__(
+        self, container: InputContainer, streams: list[VideoStream | AudioStream], zero_s: float, end_s: float
+    ) -> None:
         self._container = container
         self._streams = streams
         self._zero_s = zero_s
+        self._end_s = end_s
         self._held_bytes = 0
-        self._end_s = float("inf")
         self._failed = False
         self.extents = {stream.index: _Extent(tick_s(stream)) for stream in streams}
         self.ended = True
         """Whether the file's end was reached."""
 
-    def read(self, end_s: float | None, notes: list[str]) -> None:
-        """Reads to the file's end, or to where every stream is past `end_s`."""
+    def read(self, notes: list[str]) -> None:
+        """Reads to the file's end, or to where every stream is past the span; errors become a note."""
         if not self._streams:
             return
-        if end_s is not None:
-            self._end_s = end_s + SLACK_S
         try:
             for packet in self._container.demux(*self._streams):
                 extent = self.extents[packet.stream.index]
                 extent.add(packet, self._zero_s)
                 self._hold(packet, extent)
-                if end_s is not None and self._is_past(end_s):
+                if self._is_past():
                     self.ended = False
                     return
         except av.FFmpegError as exc:
@@ -261,15 +261,15 @@ class _Packets:
             for each in self.extents.values():
                 each.packets.clear()
 
-    def _is_past(self, end_s: float) -> bool:
+    def _is_past(self) -> bool:
         """Whether every stream lies past the span, or one so far past it that the others must have ended."""
         read_to_s = [extent.read_to_s for extent in self.extents.values()]
-        return min(read_to_s) >= self._end_s or max(read_to_s) >= end_s + INTERLEAVE_S
+        return min(read_to_s) >= self._end_s + SLACK_S or max(read_to_s) >= self._end_s + INTERLEAVE_S
 
     def held(self, stream: AnyStream, *, from_start: bool) -> HeldStream[AnyStream] | None:
         """A stream's packets; None where they are too many, or not all of the span's."""
         extent = self.extents[stream.index]
-        is_past = extent.read_to_s >= self._end_s
+        is_past = extent.read_to_s >= self._end_s + SLACK_S
         if self._failed or self._held_bytes > MAX_HELD_BYTES or not (self.ended or is_past):
             return None
         return HeldStream(stream, self._zero_s, extent.packets, from_start, self._shown_pts(stream, extent))

@@ -89,7 +89,10 @@ class _Worker:
         except BrokenPipeError as exc:
             raise _EndedError(self.end()) from exc
         except _DeadlineError as exc:
-            raise WorkerError(f"a pack worker was not ready after {START_TIMEOUT_S:g} s") from exc
+            raise WorkerError(
+                f"a pack worker was not ready after {START_TIMEOUT_S:g} s; try again when the machine, and the "
+                "disk that Python is on, are less busy"
+            ) from exc
         return process
 
     def _send(self, process: "subprocess.Popen[bytes]", body: bytes) -> None:
