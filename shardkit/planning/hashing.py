@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MASK_64", "Domain", "counter_hash", "hash_int", "splitmix64", "uniform"]
+__all__ = ["MASK_64", "Domain", "counter_hash", "hash_int", "splitmix64", "uniform", "uniform_pair"]
 
 MASK_64 = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
@@ -31,6 +31,8 @@ class Domain(IntEnum):
     WINDOW = 3
     CROP = 4
     PACKING = 5
+    FRAMES = 6
+    FLIP = 7
 
 
 def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -69,6 +71,12 @@ def hash_int(*parts: int, counter: int = 0) -> int:
 def uniform(*parts: int, counter: int = 0) -> float:
     """A number in [0, 1): the top 53 bits of `hash_int`."""
     return (hash_int(*parts, counter=counter) >> 11) * 2.0**-53
+
+
+def uniform_pair(*parts: int, counter: int = 0) -> tuple[float, float]:
+    """Two numbers in [0, 1): the upper and the lower 32 bits of `hash_int`."""
+    drawn = hash_int(*parts, counter=counter)
+    return (drawn >> 32) * 2.0**-32, (drawn & 0xFFFFFFFF) * 2.0**-32
 
 
 def _stream_key(parts: tuple[int, ...]) -> int:

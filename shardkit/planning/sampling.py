@@ -1,8 +1,8 @@
 """What is taken of a clip: the instants that are packed; the window, frames, crop and events that are loaded.
 
-Seconds count from the clip's start. Every draw is a pure function of (seed, epoch, position): a clip looks
-the same in whichever worker or run it is decoded. What runs once a clip in a loader's worker costs some
-microseconds; the settings it is given were checked where they were made.
+Seconds count from the clip's start. Where something lies is a share of the room that it has; `views` draws the shares.
+What runs once a clip in a loader's worker costs some microseconds; the settings it is given were checked where
+they were made.
 """
 
 import math
@@ -14,19 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.errors import UsageError
-from shardkit.planning.hashing import Domain, hash_int, uniform
 
 __all__ = [
+    "FrameChoice",
     "FrameSampling",
     "SamplingMode",
     "choose_frames",
     "clip_events",
-    "draw_crop",
-    "draw_window",
     "fixed_frame_count",
+    "frames_inside",
+    "place_crop",
+    "place_in_room",
+    "place_window",
 ]
 
 SamplingMode = Literal["count", "fps", "segment"]
+FrameChoice = Literal["uniform", "random", "contiguous"]
 
 # Spans and rates are decimals that floats miss by a little: 0.14 s at 25 Hz is 3.5000000000000004 cells.
 _ROUNDING = 1e-9
@@ -122,64 +125,71 @@ class FrameSampling:
         return cls(data["mode"], data["value"], data["segment_s"])
 
 
-def draw_window(
-    duration_s: float,
-    window_s: float,
-    *,
-    seed: int,
-    epoch: int,
-    position: int,
-    random: bool,
-) -> tuple[float, float]:
+def place_window(duration_s: float, window_s: float, *, share: float) -> tuple[float, float]:
     """The window [t0, t1) of `window_s` seconds that is used of a clip.
 
     Args:
         duration_s: Length of the clip.
         window_s: Length of the window; one longer than the clip begins at 0 and ends behind the clip.
-        seed: Of the loader.
-        epoch: The epoch's number.
-        position: The clip's position in the epoch's order.
-        random: Uniform over all places inside the clip; otherwise centred.
+        share: Where it lies in the room that it has, from 0 (at the clip's start) to 1 (at its end).
     """
-    room_s = duration_s - window_s
-    if room_s <= 0:
-        return 0.0, window_s
-    share = uniform(seed, epoch, Domain.WINDOW, counter=position) if random else 0.5
-    start_s = share * room_s
+    start_s = share * max(0.0, duration_s - window_s)
     return start_s, start_s + window_s
 
 
-def choose_frames(
-    instants_s: NDArray[np.float64], t0: float, t1: float, *, count: int
-) -> tuple[NDArray[np.int64], int]:
-    """The `count` stored frames to use of those whose instants lie in [t0, t1).
+def frames_inside(instants_s: NDArray[np.float64], t0: float, t1: float) -> tuple[int, int]:
+    """The stored frames whose instants lie in [t0, t1).
 
-    More than `count` are thinned to the centres of equal parts; if there are fewer, the last one is repeated.
-    Where none lies inside, the frame shown at that time is taken: the last one before t1, or the first.
+    Where none does, the frame shown at that time stands for them: the last one before t1, or the first.
 
     Args:
         instants_s: float64 [T], increasing, at least one.
         t0: Start of the window.
         t1: End of the window.
-        count: Frames to choose, at least one.
 
     Returns:
-        Places in `instants_s` as int64 [count], and how many of them are real, not repeated.
+        The first of them, and the one after the last.
+    """
+    first, end = np.searchsorted(instants_s, (t0, t1)).tolist()
+    if first < end:
+        return first, end
+    shown = max(end - 1, 0)
+    return shown, shown + 1
+
+
+def choose_frames(
+    first: int, end: int, *, count: int, choice: FrameChoice = "uniform", share: float = 0.5, drawn: bool = False
+) -> tuple[list[int], int]:
+    """The `count` frames to use of the stored ones from `first` to before `end`.
+
+    If there are fewer, all of them, and the last one is repeated.
+
+    Args:
+        first: First stored frame of the window.
+        end: The one after its last; at least first + 1.
+        count: Frames to choose, at least one.
+        choice: `uniform` and `random` take one frame of each of `count` equal parts, at the place `share` in every
+            part (0.5 is its centre); `contiguous` takes neighbours.
+        share: From 0 to 1.
+        drawn: For `contiguous`: `share` was drawn from [0, 1), and every place is to be equally likely; otherwise 0
+            is the first place and 1 the last.
+
+    Returns:
+        [count] frames, ascending, and how many of them are real, not repeated.
 
     Raises:
         UsageError: There is no frame to choose, or `count` is not positive.
     """
-    if count < 1 or len(instants_s) == 0:
-        raise UsageError(f"cannot choose {count} frames of {len(instants_s)}: both must be at least 1")
-    first, end = np.searchsorted(instants_s, (t0, t1)).tolist()
     inside = end - first
-    if inside <= 0:
-        return np.full(count, max(end - 1, 0), dtype=np.int64), 1
-    steps = np.arange(count, dtype=np.int64)
-    if inside < count:
-        return np.minimum(steps, inside - 1) + first, inside
-    # floor((i + 0.5) · m / count) in whole numbers
-    return (2 * steps + 1) * inside // (2 * count) + first, count
+    if count < 1 or inside < 1:
+        raise UsageError(f"cannot choose {count} frames of {inside}: both must be at least 1")
+    if inside <= count:
+        return [*range(first, end), *[end - 1] * (count - inside)], inside
+    if choice == "contiguous":
+        start = first + place_in_room(inside - count, share, drawn=drawn)
+        return list(range(start, start + count)), count
+    # Rounding may carry the last one over its part's end.
+    return [min(first + int((place + share) * inside / count), end - 1) for place in range(count)], count
 
 
 def fixed_frame_count(
@@ -203,28 +213,18 @@ def fixed_frame_count(
     return max(1, math.ceil(float(np.max(stored_counts * shares, initial=0.0)) - _ROUNDING))
 
 
-def draw_crop(
-    height: int,
-    width: int,
-    size_h: int,
-    size_w: int,
-    *,
-    seed: int,
-    epoch: int,
-    position: int,
-    random: bool,
+def place_crop(
+    height: int, width: int, size_h: int, size_w: int, *, shares: tuple[float, float], drawn: bool
 ) -> tuple[int, int]:
-    """Top and left of the crop of `size_h` x `size_w` pixels that is cut from every frame of a clip.
+    """Top and left of the crop of `size_h` x `size_w` pixels that is cut from every frame of a view.
 
     Args:
         height: Of the stored frame, in pixels.
         width: Of the stored frame, in pixels.
         size_h: Height of the crop.
         size_w: Width of the crop.
-        seed: Of the loader.
-        epoch: The epoch's number.
-        position: The clip's position in the epoch's order.
-        random: Uniform over all places inside the frame; otherwise centred.
+        shares: Where it lies in the room that it has, down and across, from 0 to 1.
+        drawn: As in `choose_frames`.
 
     Raises:
         UsageError: The crop is larger than the frame.
@@ -235,30 +235,32 @@ def draw_crop(
             f"a crop of {size_h} x {size_w} pixels does not fit into frames of {height} x {width} "
             "(height x width): ask for a smaller size, or pack larger frames",
         )
-    if not random:
-        return room_h // 2, room_w // 2
-    drawn = hash_int(seed, epoch, Domain.CROP, counter=position)
-    # The upper half places the top, the lower half the left: 32 bits are plenty for some thousand pixels.
-    return ((drawn >> 32) * (room_h + 1)) >> 32, ((drawn & 0xFFFFFFFF) * (room_w + 1)) >> 32
+    return place_in_room(room_h, shares[0], drawn=drawn), place_in_room(room_w, shares[1], drawn=drawn)
+
+
+def place_in_room(room: int, share: float, *, drawn: bool) -> int:
+    """A whole number from 0 to `room`: each equally likely if `share` was drawn, else the `share` of the way."""
+    return min(room, int(share * (room + 1))) if drawn else int(share * room)
 
 
 def clip_events(
-    start_s: NDArray[np.float64], end_s: NDArray[np.float64], t0: float, t1: float
+    start_s: NDArray[np.float64], end_s: NDArray[np.float64], t0: NDArray[np.float64], t1: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """The events that are heard or seen in the window [t0, t1), in the window's own time.
+    """The events that are heard or seen in their windows [t0, t1), in the window's own time.
 
     An event that only touches the window's edge is out; one without length is in where its instant is.
 
     Args:
         start_s: float64 [E], seconds from the clip's start.
         end_s: float64 [E], not before `start_s`.
-        t0: Start of the window.
-        t1: End of the window.
+        t0: float64 [E], start of each event's window.
+        t1: float64 [E], end of the window.
 
     Returns:
         bool [E], which events are kept; float64 [kept], their starts and ends, cut to the window, from t0 on.
     """
     kept = (start_s < t1) & ((end_s > t0) | ((start_s == end_s) & (start_s == t0)))
+    t0, t1 = t0[kept], t1[kept]
     return kept, np.maximum(start_s[kept], t0) - t0, np.minimum(end_s[kept], t1) - t0
 
 

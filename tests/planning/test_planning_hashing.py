@@ -104,6 +104,8 @@ def test_every_use_has_its_own_domain_number():
         "WINDOW": 3,
         "CROP": 4,
         "PACKING": 5,
+        "FRAMES": 6,
+        "FLIP": 7,
     }
 
 

@@ -6,18 +6,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shardkit.errors import UsageError
-from shardkit.planning.hashing import Domain, hash_int, uniform
 from shardkit.planning.sampling import (
     FrameSampling,
     choose_frames,
     clip_events,
-    draw_crop,
-    draw_window,
     fixed_frame_count,
+    frames_inside,
+    place_crop,
+    place_in_room,
+    place_window,
 )
 
 DURATIONS_S = st.floats(0.01, 1000.0)
-POSITIONS = st.integers(0, 2**40)
+SHARES = st.floats(0.0, 1.0)
+DRAWS = st.floats(0.0, 1.0, exclude_max=True)
 SAMPLINGS = st.one_of(
     st.builds(FrameSampling.count, st.integers(1, 200)),
     st.builds(FrameSampling.fps, st.floats(0.01, 60.0)),
@@ -130,10 +132,10 @@ def test_a_sampling_that_cannot_be_is_refused(make, message):
 # --- windows
 
 
-@given(DURATIONS_S, DURATIONS_S, POSITIONS, st.booleans())
-def test_a_window_has_its_length_and_lies_inside_the_clip(duration_s, window_s, position, random):
+@given(DURATIONS_S, DURATIONS_S, SHARES)
+def test_a_window_has_its_length_and_lies_inside_the_clip(duration_s, window_s, share):
     """[t0, t0 + window) lies in the clip; one that is longer than the clip begins at 0."""
-    t0, t1 = draw_window(duration_s, window_s, seed=1, epoch=2, position=position, random=random)
+    t0, t1 = place_window(duration_s, window_s, share=share)
     assert t1 == t0 + window_s
     if window_s >= duration_s:
         assert t0 == 0.0
@@ -142,66 +144,37 @@ def test_a_window_has_its_length_and_lies_inside_the_clip(duration_s, window_s, 
         assert t1 <= duration_s * (1 + 1e-12)
 
 
-def test_a_window_that_is_not_random_is_centred():
-    """Two of ten seconds are 4 to 6, whatever seed, epoch and position."""
-    windows = {draw_window(10.0, 2.0, seed=s, epoch=s, position=s, random=False) for s in range(5)}
-    assert windows == {(4.0, 6.0)}
-
-
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), POSITIONS)
-def test_a_random_window_is_the_uniform_draw_of_its_position(seed, epoch, position):
-    """It starts where the `uniform` of (seed, epoch, WINDOW) at the position says."""
-    t0, _ = draw_window(11.0, 1.0, seed=seed, epoch=epoch, position=position, random=True)
-    assert t0 == uniform(seed, epoch, Domain.WINDOW, counter=position) * 10.0
-
-
-def test_random_windows_cover_the_clip_evenly():
-    """Over 5,000 positions the tenths of the room get a tenth each, within five standard deviations."""
-    starts_s = [draw_window(11.0, 1.0, seed=0, epoch=0, position=p, random=True)[0] for p in range(5000)]
-    tenths = np.histogram(starts_s, bins=10, range=(0.0, 10.0))[0]
-    assert int(tenths.sum()) == 5000
-    assert np.abs(tenths - 500).max() < 5 * np.sqrt(5000 * 0.1 * 0.9)
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, (0.0, 2.0)), (0.25, (2.0, 4.0)), (0.5, (4.0, 6.0)), (1.0, (8.0, 10.0))]
+)
+def test_a_window_lies_at_its_share_of_the_room(share, expected):
+    """Two of ten seconds begin at the clip's start for share 0, end at its end for share 1, are its middle for half."""
+    assert place_window(10.0, 2.0, share=share) == expected
 
 
 # --- frames of a window
 
 
 @st.composite
-def frames_and_window(draw):
-    """Instants that increase, a window over or beside them, and a number of frames."""
+def instants_and_window(draw):
+    """Instants that increase, and a window over or beside them."""
     gaps_s = draw(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=30))
-    instants_s = np.cumsum(gaps_s)
     t0 = draw(st.floats(-1.0, 60.0))
-    return instants_s, t0, t0 + draw(st.floats(0.01, 60.0)), draw(st.integers(1, 40))
+    return np.cumsum(gaps_s), t0, t0 + draw(st.floats(0.01, 60.0))
 
 
-@given(frames_and_window())
-def test_chosen_frames_lie_in_the_window(drawn):
-    """As many frames as asked for or there are, all in [t0, t1), in order; then the last one repeats."""
-    instants_s, t0, t1, count = drawn
+@given(instants_and_window())
+def test_frames_inside_are_those_whose_instants_are(drawn):
+    """The run of stored frames is exactly the instants in [t0, t1)."""
+    instants_s, t0, t1 = drawn
     inside = np.flatnonzero((instants_s >= t0) & (instants_s < t1))
     assume(len(inside))
-    places, frame_count = choose_frames(instants_s, t0, t1, count=count)
-    assert places.dtype == np.int64
-    assert len(places) == count
-    assert frame_count == min(count, len(inside))
-    assert (np.diff(places[:frame_count]) > 0).all()
-    assert set(places.tolist()) <= set(inside.tolist())
-    assert (places[frame_count:] == inside[-1]).all()
-
-
-@given(st.integers(1, 60), st.integers(1, 60))
-def test_frames_are_thinned_to_the_centres_of_equal_parts(stored, count):
-    """Of m frames inside, number i of the chosen ones is floor((i + 0.5) · m / count)."""
-    assume(count <= stored)
-    places, _ = choose_frames(np.arange(5, 5 + stored, dtype=np.float64), 5.0, 99.0, count=count)
-    assert places.tolist() == [((2 * i + 1) * stored) // (2 * count) for i in range(count)]
+    assert frames_inside(instants_s, t0, t1) == (inside[0], inside[-1] + 1)
 
 
 def test_the_window_holds_its_start_but_not_its_end():
     """A frame at t0 is inside, one at t1 is not."""
-    places, frame_count = choose_frames(np.array([0.0, 1.0, 2.0, 3.0]), 1.0, 3.0, count=2)
-    assert (places.tolist(), frame_count) == ([1, 2], 2)
+    assert frames_inside(np.array([0.0, 1.0, 2.0, 3.0]), 1.0, 3.0) == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -210,16 +183,73 @@ def test_the_window_holds_its_start_but_not_its_end():
     ids=["between frames", "after the last", "before the first"],
 )
 def test_a_window_without_frames_shows_the_frame_before_it(t0, t1, expected):
-    """Where no frame lies inside, the last one before the end stands in, else the first; one counts."""
-    places, frame_count = choose_frames(np.array([1.0, 2.0, 3.0]), t0, t1, count=3)
-    assert (places.tolist(), frame_count) == ([expected] * 3, 1)
+    """Where no frame lies inside, the last one before the end stands in, else the first."""
+    assert frames_inside(np.array([1.0, 2.0, 3.0]), t0, t1) == (expected, expected + 1)
 
 
-@pytest.mark.parametrize(("stored", "count"), [(0, 1), (3, 0)])
-def test_no_frames_to_choose_are_refused(stored, count):
+CHOICES = st.sampled_from(["uniform", "random", "contiguous"])
+RUNS = st.tuples(st.integers(0, 50), st.integers(1, 60)).map(lambda run: (run[0], run[0] + run[1]))
+
+
+@given(RUNS, st.integers(1, 40), CHOICES, DRAWS, st.booleans())
+def test_chosen_frames_lie_in_the_window(run, count, choice, share, drawn):
+    """As many frames as asked for or there are, all in [first, end), each once, in order; then the last one repeats."""
+    first, end = run
+    frames, real = choose_frames(first, end, count=count, choice=choice, share=share, drawn=drawn)
+    assert len(frames) == count
+    assert real == min(count, end - first)
+    assert (np.diff(frames[:real]) > 0).all()
+    assert set(frames[:real]) <= set(range(first, end))
+    assert set(frames[real:]) <= {end - 1}
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_frames_are_thinned_to_the_centres_of_equal_parts(stored, count):
+    """Of m frames inside, number i of the chosen ones is floor((i + 0.5) · m / count)."""
+    assume(count <= stored)
+    frames, _ = choose_frames(5, 5 + stored, count=count)
+    assert frames == [5 + ((2 * i + 1) * stored) // (2 * count) for i in range(count)]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 999).map(lambda share: share / 1000))
+def test_random_frames_lie_in_one_of_equal_parts_each(stored, count, share):
+    """Number i of the chosen ones lies in part i of `count` equal parts, at the same share of every part."""
+    assume(count < stored)
+    frames, _ = choose_frames(7, 7 + stored, count=count, choice="random", share=share)
+    part = stored / count
+    offsets = np.array(frames) - 7 - part * np.arange(count)
+    assert (offsets > -1).all()
+    assert (offsets < part).all()
+    assert np.abs(offsets - share * part).max() < 1 + 1e-9
+
+
+def test_random_frames_of_parts_of_two_are_the_even_or_the_odd_ones():
+    """Eight of sixteen are the even or the odd frames, by the share's half."""
+    assert choose_frames(0, 16, count=8, choice="random", share=0.2) == ([0, 2, 4, 6, 8, 10, 12, 14], 8)
+    assert choose_frames(0, 16, count=8, choice="random", share=0.7) == ([1, 3, 5, 7, 9, 11, 13, 15], 8)
+
+
+def test_a_share_of_one_takes_the_last_frame_and_not_the_one_behind():
+    """Even the share 1, which no draw gives, stays inside the window."""
+    assert choose_frames(3, 19, count=2, choice="random", share=1.0)[0] == [11, 18]
+    assert choose_frames(3, 19, count=2, choice="contiguous", share=1.0)[0] == [17, 18]
+    assert choose_frames(3, 19, count=2, choice="contiguous", share=1.0, drawn=True)[0] == [17, 18]
+
+
+@pytest.mark.parametrize(
+    ("share", "first"), [(0.0, 3), (0.5, 7), (1.0, 11)], ids=["first place", "middle", "last place"]
+)
+def test_contiguous_frames_are_neighbours(share, first):
+    """Eight of sixteen stand side by side, from the first place at share 0 to the last one at share 1."""
+    frames, real = choose_frames(3, 19, count=8, choice="contiguous", share=share)
+    assert (frames, real) == (list(range(first, first + 8)), 8)
+
+
+@pytest.mark.parametrize(("first", "end", "count"), [(4, 4, 1), (0, 3, 0)])
+def test_no_frames_to_choose_are_refused(first, end, count):
     """A clip without frames, or a choice of none, is a UsageError."""
-    with pytest.raises(UsageError, match=f"choose {count} frames of {stored}"):
-        choose_frames(np.arange(stored, dtype=np.float64), 0.0, 9.0, count=count)
+    with pytest.raises(UsageError, match=f"choose {count} frames of {end - first}"):
+        choose_frames(first, end, count=count)
 
 
 # --- the number of frames in a batch
@@ -249,16 +279,18 @@ def test_the_fixed_frame_count_is_that_of_the_fullest_clip(stored, durations_s, 
     assert fixed_frame_count(counts, np.array(durations_s), window_s=window_s) == expected
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0.5, 20.0)), min_size=1, max_size=10), st.floats(0.1, 30))
-def test_a_window_finds_about_as_many_frames_as_the_fixed_count(clips, window_s):
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.floats(0.5, 20.0)), min_size=1, max_size=10), st.floats(0.1, 30), SHARES
+)
+def test_a_window_finds_about_as_many_frames_as_the_fixed_count(clips, window_s, share):
     """No window holds over one frame more than the fixed count, and the fullest clip can fill it."""
     counts = np.array([count for count, _ in clips])
     durations_s = np.array([duration_s for _, duration_s in clips])
     fixed = fixed_frame_count(counts, durations_s, window_s=window_s)
     most = 0
-    for place, (count, duration_s) in enumerate(clips):
+    for count, duration_s in clips:
         instants_s = FrameSampling.count(count).instants(duration_s)
-        t0, t1 = draw_window(duration_s, window_s, seed=0, epoch=0, position=place, random=True)
+        t0, t1 = place_window(duration_s, window_s, share=share)
         most = max(most, int(((instants_s >= t0) & (instants_s < t1)).sum()))
     assert most <= fixed + 1
     assert fixed <= counts.max()
@@ -267,73 +299,59 @@ def test_a_window_finds_about_as_many_frames_as_the_fixed_count(clips, window_s)
 # --- crops
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000), st.data(), POSITIONS, st.booleans())
-def test_a_crop_lies_inside_the_frame(height, width, data, position, random):
+@given(st.integers(1, 3000), st.integers(1, 3000), st.data(), st.tuples(SHARES, SHARES), st.booleans())
+def test_a_crop_lies_inside_the_frame(height, width, data, shares, drawn):
     """Top and left leave room for the crop, for every size up to the frame's."""
     size_h = data.draw(st.integers(1, height))
     size_w = data.draw(st.integers(1, width))
-    top, left = draw_crop(height, width, size_h, size_w, seed=1, epoch=2, position=position, random=random)
+    top, left = place_crop(height, width, size_h, size_w, shares=shares, drawn=drawn)
     assert 0 <= top <= height - size_h
     assert 0 <= left <= width - size_w
 
 
-def test_a_crop_that_is_not_random_is_centred():
-    """224 of 256 x 341 begins at row 16, column 58."""
-    assert draw_crop(256, 341, 224, 224, seed=9, epoch=9, position=9, random=False) == (16, 58)
+@pytest.mark.parametrize(
+    ("shares", "expected"), [((0.5, 0.5), (16, 58)), ((0.0, 1.0), (0, 117)), ((1.0, 0.0), (32, 0))]
+)
+def test_a_crop_lies_at_its_shares_of_the_room(shares, expected):
+    """224 of 256 x 341: the first share goes down, the second across; 0 and 1 touch the edges, a half is the centre."""
+    assert place_crop(256, 341, 224, 224, shares=shares, drawn=False) == expected
 
 
-def test_random_crops_reach_every_place_and_edges_alike():
-    """Over 4,000 positions each of 3 x 5 places comes as often, within five deviations."""
-    crops = [draw_crop(12, 14, 10, 10, seed=0, epoch=0, position=p, random=True) for p in range(4000)]
-    seen = np.zeros((3, 5))
-    for top, left in crops:
-        seen[top, left] += 1
-    assert np.abs(seen - 4000 / 15).max() < 5 * np.sqrt(4000 / 15 * 14 / 15)
-
-
-def test_crop_and_window_of_a_clip_are_drawn_apart():
-    """Over 2,000 positions top, left and window do not correlate, within five deviations."""
-    windows = [draw_window(2.0, 1.0, seed=0, epoch=0, position=p, random=True)[0] for p in range(2000)]
-    crops = [draw_crop(2000, 2000, 1, 1, seed=0, epoch=0, position=p, random=True) for p in range(2000)]
-    tops, lefts = zip(*crops, strict=True)
-    correlations = np.corrcoef(np.array([windows, tops, lefts]))
-    assert np.abs(correlations[~np.eye(3, dtype=bool)]).max() < 5 / np.sqrt(2000)
-
-
-@pytest.mark.parametrize("other", [{"seed": 2}, {"epoch": 3}, {"position": 4}])
-def test_each_of_seed_epoch_and_position_changes_the_draws(other):
-    """Window and crop change with any one of them, and are the same for the same three."""
-    base = {"seed": 1, "epoch": 1, "position": 1}
-    changed = {**base, **other}
-    for draw in (
-        lambda names: draw_window(10.0, 1.0, **names, random=True),
-        lambda names: draw_crop(2000, 2000, 2, 2, **names, random=True),
-    ):
-        assert draw(base) == draw(dict(base))
-        assert draw(base) != draw(changed)
-
-
-def test_the_draws_of_version_1_are_what_they_were():
-    """Window and crop of one position are fixed values: runs repeat across releases."""
-    window = hash_int(1, 2, Domain.WINDOW, counter=3)
-    assert window == 12909428566573640308
-    assert draw_crop(256, 341, 224, 224, seed=1, epoch=2, position=3, random=True) == (22, 112)
+def test_a_drawn_place_reaches_each_number_alike_and_a_fixed_one_the_ends():
+    """Shares drawn from [0, 1) divide a room of 3 into four equal parts; fixed ones reach 3 at share 1 only."""
+    shares = np.linspace(0.0, 1.0, 400, endpoint=False)
+    drawn = [place_in_room(3, share, drawn=True) for share in shares]
+    assert np.bincount(drawn).tolist() == [100, 100, 100, 100]
+    assert [place_in_room(3, share, drawn=False) for share in (0.0, 0.5, 0.999, 1.0)] == [0, 1, 2, 3]
 
 
 def test_a_crop_larger_than_the_frame_is_refused():
     """The error names both sizes and the remedy."""
     with pytest.raises(UsageError, match=r"224 x 224 pixels does not fit into frames of 200 x 300.*smaller size"):
-        draw_crop(200, 300, 224, 224, seed=0, epoch=0, position=0, random=True)
+        place_crop(200, 300, 224, 224, shares=(0.5, 0.5), drawn=False)
 
 
 # --- events
 
 
+def _clip_events(start_s, end_s, t0, t1):
+    """Of events that all have one window."""
+    return clip_events(np.array(start_s), np.array(end_s), np.full(len(start_s), t0), np.full(len(start_s), t1))
+
+
+def test_events_have_windows_of_their_own():
+    """One and the same event [1, 3) of three clips or views: cut by each one's window, out of the third."""
+    kept, start_s, end_s = clip_events(
+        np.array([1.0, 1.0, 1.0]), np.array([3.0, 3.0, 3.0]), np.array([0.0, 2.0, 3.0]), np.array([2.0, 4.0, 5.0])
+    )
+    assert kept.tolist() == [True, True, False]
+    assert start_s.tolist() == [1.0, 0.0]
+    assert end_s.tolist() == [2.0, 1.0]
+
+
 def test_events_are_cut_to_the_window_and_shifted_into_its_time():
     """Of events before, across, inside, across and after [2, 5) the middle three stay, from 0 to 3 s."""
-    kept, start_s, end_s = clip_events(
-        np.array([0.0, 1.0, 2.5, 4.0, 6.0]), np.array([1.0, 3.0, 3.5, 7.0, 8.0]), 2.0, 5.0
-    )
+    kept, start_s, end_s = _clip_events([0.0, 1.0, 2.5, 4.0, 6.0], [1.0, 3.0, 3.5, 7.0, 8.0], 2.0, 5.0)
     assert kept.tolist() == [False, True, True, True, False]
     assert start_s.tolist() == [0.0, 0.5, 2.0]
     assert end_s.tolist() == [1.0, 1.5, 3.0]
@@ -341,14 +359,14 @@ def test_events_are_cut_to_the_window_and_shifted_into_its_time():
 
 def test_an_event_that_only_touches_the_window_is_out():
     """An event that ends at t0, or begins at t1, shares no time with the window."""
-    kept, _, _ = clip_events(np.array([0.0, 5.0]), np.array([2.0, 6.0]), 2.0, 5.0)
+    kept, _, _ = _clip_events([0.0, 5.0], [2.0, 6.0], 2.0, 5.0)
     assert kept.tolist() == [False, False]
 
 
 def test_an_event_without_length_is_kept_where_its_instant_is_inside():
     """Of instants at t0, inside and at t1 the first two lie in [t0, t1)."""
-    instants_s = np.array([1.9, 2.0, 3.0, 5.0])
-    kept, start_s, end_s = clip_events(instants_s, instants_s, 2.0, 5.0)
+    instants_s = [1.9, 2.0, 3.0, 5.0]
+    kept, start_s, end_s = _clip_events(instants_s, instants_s, 2.0, 5.0)
     assert kept.tolist() == [False, True, True, False]
     assert start_s.tolist() == end_s.tolist() == [0.0, 1.0]
 
@@ -361,9 +379,9 @@ def test_an_event_without_length_is_kept_where_its_instant_is_inside():
 def test_kept_events_lie_in_the_window_and_none_with_shared_time_is_lost(events, t0, window_s):
     """An event is kept exactly when it shares time with the window, and then lies in [0, window]."""
     t1 = t0 + window_s
-    start_s = np.array([start for start, _ in events])
-    end_s = np.array([start + length for start, length in events])
-    kept, new_start_s, new_end_s = clip_events(start_s, end_s, t0, t1)
+    start_s = [start for start, _ in events]
+    end_s = [start + length for start, length in events]
+    kept, new_start_s, new_end_s = _clip_events(start_s, end_s, t0, t1)
     assert kept.dtype == np.bool_
     for start, end, is_kept in zip(start_s, end_s, kept, strict=True):
         assert is_kept == (min(end, t1) > max(start, t0) or (start == end and t0 <= start < t1))
@@ -375,5 +393,5 @@ def test_kept_events_lie_in_the_window_and_none_with_shared_time_is_lost(events,
 
 def test_a_clip_without_events_has_none_in_any_window():
     """Empty columns stay empty."""
-    kept, start_s, end_s = clip_events(np.zeros(0), np.zeros(0), 0.0, 1.0)
+    kept, start_s, end_s = _clip_events([], [], 0.0, 1.0)
     assert len(kept) == len(start_s) == len(end_s) == 0
