@@ -49,6 +49,7 @@ _FIXED_FIELDS: list[tuple[str, pa.DataType]] = [
     ("audio_channels", pa.int32()),
     ("audio_samples", pa.int64()),
     ("audio_data_offset", pa.int32()),
+    ("second_bytes", pa.large_list(pa.uint32())),
     ("second_xxh3", pa.large_list(pa.uint64())),
     ("events", pa.large_list(_EVENT)),
     ("flags", pa.large_list(pa.large_string())),
@@ -109,6 +110,7 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
         "audio_channels": audio.channels,
         "audio_samples": audio.samples,
         "audio_data_offset": audio.data_offset,
+        "second_bytes": audio.second_bytes,
         "second_xxh3": audio.second_xxh3,
         "events": event_values(record.events),
         "flags": record.flags,
@@ -206,7 +208,9 @@ def decode_batch(buffer: Any, *, path: str) -> pa.RecordBatch:
     for name, kind in _FIXED_FIELDS:
         place = batch.schema.get_field_index(name)
         if place < 0 or batch.schema.field(place).type != kind:
-            raise CorruptShardError(f"{path}: column {name!r} of type {kind} is missing; copy the data set again")
+            raise CorruptShardError(
+                f"{path}: column {name!r} of type {kind} is missing; copy the data set again, or pack it again"
+            )
     return batch
 
 
@@ -225,6 +229,24 @@ class Ragged:
     def row(self, row: int) -> npt.NDArray[Any]:
         """Row `row`'s values, a view."""
         return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+
+def ragged_places(
+    offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places of all values of several rows of a list column, row after row; and how many each row has.
+
+    Args:
+        offsets: int64 [N + 1], of the column.
+        rows: int64 [B].
+
+    Returns:
+        int64 [sum of counts]; int64 [B].
+    """
+    firsts = offsets[rows]
+    counts = offsets[rows + 1] - firsts
+    before = np.cumsum(counts) - counts
+    return np.arange(int(counts.sum())) + np.repeat(firsts - before, counts), counts
 
 
 class ClipIndex:
@@ -261,7 +283,10 @@ class ClipIndex:
         )
         self.audio_rate_hz, self.audio_channels = plain("audio_rate_hz"), plain("audio_channels")
         self.audio_samples, self.audio_data_offset = plain("audio_samples"), plain("audio_data_offset")
-        self.second_xxh3 = Ragged(batch.column("second_xxh3"))
+        self.second_bytes, self.second_xxh3 = Ragged(batch.column("second_bytes")), Ragged(batch.column("second_xxh3"))
+        _, key_offsets, key_bytes = batch.column("key").buffers()
+        self._key_offsets: npt.NDArray[np.int64] = np.frombuffer(key_offsets, np.int64)
+        self._key_bytes = memoryview(key_bytes) if key_bytes is not None else memoryview(b"")
         events = batch.column("events")
         self.event_offsets: npt.NDArray[np.int64] = events.offsets.to_numpy(zero_copy_only=True)
         self.event_start_s, self.event_end_s, self.event_class_id, self.event_modality = (
@@ -274,8 +299,9 @@ class ClipIndex:
 
     def keys(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The keys of `rows`."""
-        taken: list[str] = self.batch.column("key").take(pa.array(rows)).to_pylist()
-        return taken
+        # Cut out of the column's bytes: Arrow's `take` costs ten times as much for the rows of a batch.
+        starts, stops = self._key_offsets[rows].tolist(), self._key_offsets[rows + 1].tolist()
+        return [str(self._key_bytes[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
 
     def text(self, name: str, row: int) -> str:
         """One value of a string column."""

@@ -12,7 +12,14 @@ from shardkit.format.record import Record
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
 
-def encode_message(record: Record, *, label_sets: Sequence[LabelSet], event_classes: Sequence[str]) -> bytes:
+def encode_message(
+    record: Record,
+    *,
+    label_sets: Sequence[LabelSet],
+    event_classes: Sequence[str],
+    video_codec: str,
+    audio_codec: str,
+) -> bytes:
     """The msgpack map of a clip: names beside ids, so that no other file is needed to read it."""
     message: dict[str, Any] = {
         "key": record.key,
@@ -37,12 +44,14 @@ def encode_message(record: Record, *, label_sets: Sequence[LabelSet], event_clas
     }
     if record.video is not None:
         message["video"] = {
+            "codec": video_codec,
             "height": record.video.height,
             "width": record.video.width,
             "frame_time_s": list(record.video.frame_time_s),
         }
     if record.audio is not None:
         message["audio"] = {
+            "codec": audio_codec,
             "rate_hz": record.audio.rate_hz,
             "channels": record.audio.channels,
             "samples": record.audio.samples,

@@ -42,6 +42,9 @@ class AudioLayout:
     data_offset: int
     """Byte of the member at which the samples begin."""
     second_xxh3: tuple[int, ...]
+    """Digest of each second's bytes as they are stored; the last second may be shorter."""
+    second_bytes: tuple[int, ...] = ()
+    """Bytes of each second, side by side from `data_offset` on; empty for PCM, where they follow from the rate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,13 @@
     geometry.py      pixel aspect, display matrix, scaling, cropping
     audio.py         the sound of a span, as PCM                                       PyAV
     demux.py         the coded frames of a video in memory                             PyAV
-    mux.py           JPEG packets → MP4                                                PyAV
+    mux.py           packets → MP4, MOV                                                PyAV
+    packets.py       coded bytes on their way into a decoder                           PyAV
     jpeg.py          RGB ↔ JPEG packets                                                simplejpeg
-    decord_video.py  MP4 → RGB                                                         decord
+    h264.py          RGB ↔ H.264 packets                                               PyAV
+    raw_video.py     RGB as it is, in a MOV                                            PyAV
+    flac.py          PCM ↔ FLAC frames                                                 PyAV
+    decord_video.py  MP4, MOV → RGB                                                    decord
     ffmpeg_log.py    silence                                                           PyAV
 
 Import the modules, not the package: each of the three libraries is loaded by the modules that need it, and by

@@ -43,7 +43,11 @@ def decode_video(data: bytes | memoryview, indices: Sequence[int], *, out: npt.N
     try:
         frames = reader.get_batch(list(indices)).asnumpy()
     except (decord.DECORDError, RuntimeError) as exc:
-        raise MediaDecodeError(f"video of {len(data):,} bytes cannot be decoded: {_first_line(exc)}") from exc
+        # Its own check of sizes fails at widths of 48, 96 and 144 pixels, for instance.
+        raise MediaDecodeError(
+            f"video of {len(data):,} bytes cannot be decoded: {_first_line(exc)}; decord does not read frames of every "
+            "width, decoder='auto' does",
+        ) from exc
     if frames.shape != out.shape:
         raise MediaDecodeError(
             f"video is {frames.shape[2]}x{frames.shape[1]}, expected {out.shape[2]}x{out.shape[1]}: "

@@ -54,12 +54,15 @@ def decode_jpeg_into(data: Packet, out: npt.NDArray[np.uint8]) -> None:
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise UsageError("out is not C-contiguous and writable")
     try:
-        # The header first: libjpeg-turbo would fill a larger `out` partly, and say nothing.
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) == out.shape[:2]:
-            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+        # What comes back is `out` in the picture's shape: a smaller one fills a part of it, a larger one is refused.
+        height, width, _ = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out).shape
     except ValueError as exc:
-        raise MediaDecodeError(f"JPEG packet of {len(data):,} bytes cannot be decoded: {exc}") from exc
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:
+            height, width = out.shape[:2]
+        if height * width <= out.size // 3:
+            raise MediaDecodeError(f"JPEG packet of {len(data):,} bytes cannot be decoded: {exc}") from exc
     if (height, width) != out.shape[:2]:
         raise MediaDecodeError(
             f"JPEG packet is {width}x{height}, expected {out.shape[1]}x{out.shape[0]}: "

@@ -5,19 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shardkit.clip import Reason
-from shardkit.errors import DataError
-from shardkit.format.digest import xxh3
+from shardkit.errors import DataError, UsageError
+from shardkit.format.flac import block_samples
 from shardkit.format.record import AudioLayout, VideoLayout
-from shardkit.format.wav import WAV_HEADER_BYTES, encode_wav, second_digests
 from shardkit.media.audio import Audio, read_audio
 from shardkit.media.errors import MediaDecodeError, NoStreamError, UnreadableMediaError
 from shardkit.media.frames import Frames, read_frames
-from shardkit.media.jpeg import decode_jpeg_into, encode_jpeg, psnr_db
-from shardkit.media.mux import mux_mjpeg
 from shardkit.media.probe import OpenSpan, SourceInfo, StreamInfo, open_span
+from shardkit.packing.members import encode_audio, encode_video
 from shardkit.packing.settings import MAX_FRAMES, PackSettings
 
 MIN_CLIP_S = 0.01
@@ -31,8 +28,8 @@ LATE_S = 0.1
 """Streams that start this much after the clip are flagged: more than a few frames, and clearly heard."""
 SHORT_S = 0.5
 MIN_PSNR_DB = 36.0
-FIDELITY_STRIDE = 4
-"""Of this many frames one is decoded again to measure its fidelity: all of them would cost a tenth of packing."""
+MAX_VIDEO_BYTES = 2_000_000_000
+"""Of a clip's stored frames, which are held in memory several times over; only raw ones come near."""
 STILL_LEVELS = 0.5
 """Mean difference of neighbouring frames, of 255 levels, below which a clip is a still picture."""
 SILENT_PEAK = 32
@@ -57,7 +54,7 @@ class PackedMedia:
     video: VideoLayout | None
     audio: AudioLayout | None
     members: dict[str, bytes]
-    """Extension to file: mp4, wav."""
+    """Extension to file: mp4 or mov, wav or flac."""
     flags: tuple[str, ...]
 
     def to_wire(self) -> dict[str, Any]:
@@ -118,10 +115,14 @@ def _pack_span(span: OpenSpan, path: str, start_s: float, end_s: float | None, s
                 f"{name}: {len(instants_s)} frames in {duration_s:.0f} s, at most {MAX_FRAMES} are stored; cut it "
                 "into shorter ones, or take fewer frames a second",
             )
-        frames = read_frames(path, start_s + instants_s, size=settings.size, fit=settings.fit, held=span.video)
+        frames = read_frames(path, start_s + instants_s, size=settings.frame_size, fit=settings.fit, held=span.video)
         _check_decoded(name, "frames", frames.decoded_count, frames.expected_count, SLACK_FRAMES)
-        members["mp4"], video, psnr = _encode_video(frames, instants_s, start_s, settings)
-        flags += _video_flags(info.video, frames, start_s, end_s, psnr)
+        _check_room(name, frames, settings)
+        picture = encode_video(
+            frames.rgb, instants_s - instants_s[0], frame_time_s=frames.time_s - start_s, settings=settings.video
+        )
+        members[picture.extension], video = picture.data, picture.layout
+        flags += _video_flags(info.video, frames, start_s, end_s, picture.psnr_db)
     if has_audio:
         assert info.audio is not None
         sound = read_audio(
@@ -135,7 +136,9 @@ def _pack_span(span: OpenSpan, path: str, start_s: float, end_s: float | None, s
         _check_decoded(name, "seconds of audio", sound.decoded_s, sound.expected_s, SLACK_S)
         if not len(sound.pcm):
             raise RejectedClipError(Reason.DECODE_ERROR, f"{name}: no sound could be decoded; fetch the file again")
-        members["wav"], audio = _encode_audio(sound)
+        _check_rate(name, sound, settings)
+        stored = encode_audio(sound.pcm, rate_hz=sound.rate_hz, codec=settings.audio_codec)
+        members[stored.extension], audio = stored.data, stored.layout
         flags += _audio_flags(info.audio, sound, start_s, end_s)
     return PackedMedia(start_s, duration_s, video, audio, members, tuple(sorted(flags)))
 
@@ -200,26 +203,22 @@ def _check_decoded(name: str, what: str, decoded: float, expected: float, slack:
         )
 
 
-def _encode_video(
-    frames: Frames, instants_s: npt.NDArray[np.float64], start_s: float, settings: PackSettings
-) -> tuple[bytes, VideoLayout, float]:
-    """The MP4, its layout, and the PSNR of what it decodes to."""
-    count, height, width = frames.rgb.shape[:3]
-    packets = [encode_jpeg(frame, quality=settings.quality, chroma=settings.chroma) for frame in frames.rgb]
-    checked = range(0, count, FIDELITY_STRIDE)
-    decoded = np.empty((len(checked), height, width, 3), dtype=np.uint8)
-    for place, frame in enumerate(checked):
-        decode_jpeg_into(packets[frame], decoded[place])
-    muxed = mux_mjpeg(packets, instants_s - instants_s[0], width=width, height=height)
-    layout = VideoLayout(
-        height=height,
-        width=width,
-        packet_offset=tuple(muxed.packet_offset.tolist()),
-        packet_bytes=tuple(muxed.packet_bytes.tolist()),
-        packet_xxh3=tuple(xxh3(packet) for packet in packets),
-        frame_time_s=tuple((frames.time_s - start_s).tolist()),
-    )
-    return muxed.data, layout, psnr_db(decoded, frames.rgb[::FIDELITY_STRIDE])
+def _check_room(name: str, frames: Frames, settings: PackSettings) -> None:
+    if settings.video.codec == "raw" and frames.rgb.nbytes > MAX_VIDEO_BYTES:
+        count, height, width = frames.rgb.shape[:3]
+        raise RejectedClipError(
+            Reason.TOO_LONG,
+            f"{name}: {count} raw frames of {width}x{height} are {frames.rgb.nbytes / 1e9:.1f} GB, at most "
+            f"{MAX_VIDEO_BYTES / 1e9:g} GB are stored; take fewer or smaller frames, or --video-codec mjpeg",
+        )
+
+
+def _check_rate(name: str, sound: Audio, settings: PackSettings) -> None:
+    if settings.audio_codec == "flac":
+        try:
+            block_samples(sound.rate_hz)
+        except UsageError as exc:
+            raise RejectedClipError(Reason.DECODE_ERROR, f"{name}: {exc}") from exc
 
 
 def _video_flags(info: StreamInfo, frames: Frames, start_s: float, end_s: float, psnr: float) -> list[str]:
@@ -238,19 +237,6 @@ def _video_flags(info: StreamInfo, frames: Frames, start_s: float, end_s: float,
         if float(np.abs(np.diff(pixels, axis=0)).mean(axis=(1, 2, 3)).max()) < STILL_LEVELS:
             flags.append("still")
     return flags
-
-
-def _encode_audio(sound: Audio) -> tuple[bytes, AudioLayout]:
-    samples, channels = sound.pcm.shape
-    wav = encode_wav(sound.pcm, rate_hz=sound.rate_hz)
-    layout = AudioLayout(
-        rate_hz=sound.rate_hz,
-        channels=channels,
-        samples=samples,
-        data_offset=WAV_HEADER_BYTES,
-        second_xxh3=tuple(second_digests(wav, rate_hz=sound.rate_hz, channels=channels)),
-    )
-    return wav, layout
 
 
 def _audio_flags(info: StreamInfo, sound: Audio, start_s: float, end_s: float) -> list[str]:

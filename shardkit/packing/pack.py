@@ -157,7 +157,11 @@ class _Run:
             media = PackedMedia.from_wire(answer)
             record = _record(candidate, media)
             message = encode_message(
-                record, label_sets=self._annotations.label_sets, event_classes=self._annotations.event_classes
+                record,
+                label_sets=self._annotations.label_sets,
+                event_classes=self._annotations.event_classes,
+                video_codec=self._job.settings.video.codec,
+                audio_codec=self._job.settings.audio_codec,
             )
             yield record, {**media.members, "msg": message}
             self._count(output, 1, [])

@@ -24,7 +24,7 @@ from shardkit.storage.files import atomic_file, read_bytes, write_atomic
 BLOCK_BYTES = 512
 PART_SUFFIX = ".part"
 _PART_FIELD = b"shardkit_part"
-_MEMBER_OF = {"mp4": "video", "wav": "audio", "msg": "message"}
+_MEMBER_OF = {"mp4": "video", "mov": "video", "wav": "audio", "flac": "audio", "msg": "message"}
 
 
 class HashingFile:

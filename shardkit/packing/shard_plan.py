@@ -12,7 +12,7 @@ import numpy as np
 
 from shardkit.clip import Clip
 from shardkit.format.digest import FileHasher
-from shardkit.packing.settings import PackSettings
+from shardkit.packing.settings import H264, Mjpeg, PackSettings
 from shardkit.packing.sources import Located
 from shardkit.planning.hashing import Domain, counter_hash
 from shardkit.planning.sampling import FrameSampling
@@ -21,8 +21,13 @@ TYPICAL_CLIP_S = 10.0
 """Length assumed of clips whose annotation names no end."""
 TYPICAL_ASPECT = 1.5
 """Between 4:3 and 16:9."""
-BYTES_PER_PIXEL = {"420": 0.19, "444": 0.24}
+JPEG_BYTES_PER_PIXEL = {"420": 0.19, "444": 0.24}
 """Of JPEG at quality 90 on real clips; see benchmarks/README.md."""
+H264_BYTES_PER_PIXEL = 0.1
+"""At the factor 13, on the same clips."""
+RAW_BYTES_PER_PIXEL = 3
+FLAC_SHARE = 0.45
+"""Of PCM, on the sound of the same clips."""
 MEMBER_OVERHEAD_BYTES = 6000
 """Tar headers, the MP4's tables and the msgpack member of a clip."""
 
@@ -101,11 +106,22 @@ def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) ->
     # Not the mean: one end in milliseconds would put every clip into a shard of its own.
     duration_s = float(np.median(spans_s)) if spans_s else TYPICAL_CLIP_S
     area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
-    # libjpeg's files grow by 7 % a step towards quality 100, and shrink by half as much below 90.
-    quality_factor = (1.07 if settings.quality > 90 else 1.03) ** (settings.quality - 90)
-    frame_bytes = area * BYTES_PER_PIXEL[settings.chroma] * quality_factor
+    frame_bytes = area * _bytes_per_pixel(settings)
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
+    if settings.audio_codec == "flac":
+        audio_bytes *= FLAC_SHARE
     return int(_estimated_frames(settings.sampling, duration_s) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+
+
+def _bytes_per_pixel(settings: PackSettings) -> float:
+    video = settings.video
+    if isinstance(video, Mjpeg):
+        # libjpeg's files grow by 7 % a step towards quality 100, and shrink by half as much below 90.
+        return JPEG_BYTES_PER_PIXEL[video.chroma] * (1.07 if video.quality > 90 else 1.03) ** (video.quality - 90)
+    if isinstance(video, H264):
+        # x264's shrink by 10 % a step.
+        return H264_BYTES_PER_PIXEL * 0.9 ** (video.crf - 13)
+    return RAW_BYTES_PER_PIXEL
 
 
 def _estimated_frames(sampling: FrameSampling, duration_s: float) -> float:

@@ -43,6 +43,7 @@ _audios = st.builds(
     st.integers(0, 2**40),
     st.just(44),
     st.lists(_u64, max_size=4).map(tuple),
+    st.lists(st.integers(0, 2**32 - 1), max_size=4).map(tuple),
 )
 _events = st.builds(Event, _times, _times, st.integers(0, 99), st.sampled_from(EVENT_MODALITIES))
 _records = st.builds(
@@ -115,6 +116,7 @@ def test_what_goes_into_an_index_comes_out(rows):
         assert index.packet_xxh3.row(row).tolist() == list(video.packet_xxh3 if video else ())
         assert index.frame_time_s.row(row).tolist() == list(video.frame_time_s if video else ())
         assert index.second_xxh3.row(row).tolist() == list(record.audio.second_xxh3 if record.audio else ())
+        assert index.second_bytes.row(row).tolist() == list(record.audio.second_bytes if record.audio else ())
         assert int(index.audio_samples[row]) == (record.audio.samples if record.audio else 0)
         assert tuple(index.labels(LABEL_SETS[0])[row]) == record.labels["one"]
         assert tuple(index.label_lists(LABEL_SETS[1]).row(row)) == record.labels["many"]
@@ -150,11 +152,12 @@ def test_an_index_without_a_version_or_of_another_is_refused():
             _decoded(encode_index(batch))
 
 
-def test_a_missing_column_is_named():
-    """An index of the right version that lacks a column: CorruptShardError with the column's name."""
+@pytest.mark.parametrize("missing", ["packet_xxh3", "second_bytes"])
+def test_a_missing_column_is_named(missing):
+    """An index of the right version that lacks a column: CorruptShardError with the column's name, and what to do."""
     batch = index_batch([], index_schema(LABEL_SETS, COLUMNS))
-    kept = [name for name in batch.schema.names if name != "packet_xxh3"]
-    with pytest.raises(CorruptShardError, match="column 'packet_xxh3' of type"):
+    kept = [name for name in batch.schema.names if name != missing]
+    with pytest.raises(CorruptShardError, match=f"column '{missing}' of type .* pack it again"):
         _decoded(encode_index(batch.select(kept)))
 
 

@@ -78,7 +78,10 @@ def test_a_message_is_self_contained():
         flags=("still",),
         columns={"note": "é", "year": 1999},
     )
-    assert msgpack.unpackb(encode_message(record, label_sets=label_sets, event_classes=("bang",))) == {
+    message = encode_message(
+        record, label_sets=label_sets, event_classes=("bang",), video_codec="mjpeg", audio_codec="pcm"
+    )
+    assert msgpack.unpackb(message) == {
         "key": "k_0",
         "source_id": "k",
         "source": "k.mp4",
@@ -93,6 +96,6 @@ def test_a_message_is_self_contained():
         "events": [{"start_s": 1.0, "end_s": 2.0, "class_id": 0, "class": "bang", "modality": "audio"}],
         "flags": ["still"],
         "columns": {"note": "é", "year": 1999},
-        "video": {"height": 96, "width": 128, "frame_time_s": [0.04]},
-        "audio": {"rate_hz": 16000, "channels": 1, "samples": 160000},
+        "video": {"codec": "mjpeg", "height": 96, "width": 128, "frame_time_s": [0.04]},
+        "audio": {"codec": "pcm", "rate_hz": 16000, "channels": 1, "samples": 160000},
     }
