@@ -79,6 +79,14 @@ class Batch:
         moved: Batch = _mapped(self, move)
         return moved
 
+    def tensors(self) -> list[Tensor]:
+        """All of its tensors."""
+        held = [getattr(self, f.name) for f in fields(self)] + [
+            getattr(self.events, f.name) for f in fields(self.events)
+        ]
+        held += [*self.labels.values(), *self.columns.values()]
+        return [value for value in held if isinstance(value, Tensor)]
+
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, for code that wants a dictionary; `events` becomes one too."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -16,13 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shardkit.loading.region import Region
+from shardkit.loading.tally import TALLY_ITEMS, Tally
 
 ABSENT, IDLE = -2, -1
 _HEADER_ITEMS = 8
 _NEXT, _PUBLISHED, _CANCELLED = 0, 1, 2
 _TASK_ITEMS = 4
-_CLAIM_ITEMS = 8  # a cache line each: workers write here once a clip
+_CLAIM_ITEMS = 16  # two cache lines each: workers write to the first once a clip, to the second once a run
 _TICKET, _SLOT = 0, 1
+_TALLY = slice(8, 8 + TALLY_ITEMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,22 @@ class Board:
         claim[_SLOT] = slot
         claim[_TICKET] = ticket
 
+    def tally(self, worker: int, tally: Tally) -> None:
+        """Writes down what `worker` has done since it started."""
+        tally.write(self._claims[worker, _TALLY])
+
+    def tally_of(self, worker: int) -> Tally:
+        """What `worker` has done since it started, up to its last run."""
+        return Tally.read(self._claims[worker, _TALLY])
+
     def release(self, worker: int) -> None:
         """Writes down that `worker` is there and has nothing claimed."""
         self._claims[worker, _TICKET] = IDLE
 
     def leave(self, worker: int) -> None:
-        """Writes down that `worker` is gone."""
+        """Writes down that `worker` is gone, and what it did with it."""
         self._claims[worker, _TICKET] = ABSENT
+        self.tally(worker, Tally())
 
     def is_there(self, worker: int) -> bool:
         """Whether `worker` has come up, and has not left."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from shardkit.errors import UsageError
+from shardkit.format.index import ragged_places
 from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
 from shardkit.planning.sampling import clip_events
@@ -17,6 +18,8 @@ from shardkit.taxonomy import UNKNOWN
 Rows = npt.NDArray[np.int64]
 Slots = Mapping[str, npt.NDArray[Any]]
 
+VIEW_FIELDS = ("video", "audio", "window_s", "frame_times_s", "frame_count", "audio_samples")
+"""Fields of a slot that every view has for itself."""
 NO_CLIP = -1
 """Row of a slot for which there is no clip: none in the whole batch could be loaded."""
 
@@ -24,7 +27,7 @@ NO_CLIP = -1
 class Collator:
     """Makes batches of one data set; its per-clip work is NumPy's."""
 
-    def __init__(self, dataset: Dataset, columns: tuple[str, ...]) -> None:
+    def __init__(self, dataset: Dataset, columns: tuple[str, ...], *, views: int | None) -> None:
         unknown = set(columns).difference(dataset.manifest.columns)
         if unknown:
             raise UsageError(
@@ -33,8 +36,8 @@ class Collator:
             )
         self._dataset = dataset
         self._columns = columns
+        self._views = views
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
-        self._has_events = len(dataset.index.event_start_s) > 0
 
     def batch(self, slots: Slots, rows: Rows, *, weight: npt.NDArray[np.float32], loss_scale: float) -> Batch:
         """A batch over filled slots.
@@ -47,6 +50,9 @@ class Collator:
         """
         there = rows != NO_CLIP
         safe = np.where(there, rows, 0)
+        events = self._events(safe, there, slots["window_s"])
+        if self._views is None:
+            slots = {name: array[:, 0] if name in VIEW_FIELDS else array for name, array in slots.items()}
         small = {
             name: torch.from_numpy(slots[name].copy())
             for name in (
@@ -60,10 +66,10 @@ class Collator:
         }
         keys = self._dataset.index.keys(safe)
         return Batch(
-            video=torch.from_numpy(slots["video"]).permute(0, 1, 4, 2, 3) if "video" in slots else None,
+            video=torch.from_numpy(slots["video"]).movedim(-1, -3) if "video" in slots else None,
             audio=torch.from_numpy(slots["audio"]) if "audio" in slots else None,
             labels=self._labels(safe, there),
-            events=self._events(safe, there, slots["window_s"]),
+            events=events,
             weight=torch.from_numpy(weight),
             loss_scale=loss_scale,
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
@@ -77,8 +83,9 @@ class Collator:
             if label_set.kind == "multi":
                 lists = self._dataset.index.label_lists(label_set)
                 present = np.zeros((len(rows), len(label_set.leaf.classes)), dtype=np.uint8)
-                for place in np.flatnonzero(there):
-                    present[place, lists.row(rows[place])] = 1
+                places, counts = ragged_places(lists.offsets, rows)
+                present[np.repeat(np.arange(len(rows)), counts), lists.values[places]] = 1
+                present[~there] = 0
                 labels[label_set.name] = torch.from_numpy(present)
             else:
                 ids = self._dataset.index.labels(label_set)[rows].astype(np.int64)
@@ -87,28 +94,22 @@ class Collator:
         return labels
 
     def _events(self, rows: Rows, there: npt.NDArray[np.bool_], windows_s: npt.NDArray[np.float64]) -> Events:
+        """Of every view's window, view after view of clip after clip; `windows_s` is [B, V, 2]."""
         index = self._dataset.index
-        starts: list[npt.NDArray[Any]] = [np.empty(0)]
-        ends: list[npt.NDArray[Any]] = [np.empty(0)]
-        taken: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        if self._has_events:
-            for place in np.flatnonzero(there):
-                first, stop = index.event_offsets[rows[place]], index.event_offsets[rows[place] + 1]
-                kept, start_s, end_s = clip_events(
-                    index.event_start_s[first:stop], index.event_end_s[first:stop], *windows_s[place]
-                )
-                starts.append(start_s)
-                ends.append(end_s)
-                taken.append(first + np.flatnonzero(kept))
-                offsets[place + 1] = len(start_s)
-        which = np.concatenate(taken)
+        views = windows_s.shape[1]
+        which, counts = ragged_places(index.event_offsets, np.repeat(rows, views))
+        of_view = np.repeat(np.arange(len(counts)), counts)
+        t0, t1 = windows_s.reshape(-1, 2)[of_view].T
+        kept, start_s, end_s = clip_events(index.event_start_s[which], index.event_end_s[which], t0, t1)
+        kept_of = of_view[kept]
+        real = np.repeat(there, views)[kept_of]
+        which, kept_of = which[kept][real], kept_of[real]
         return Events(
-            start_s=torch.from_numpy(np.concatenate(starts)),
-            end_s=torch.from_numpy(np.concatenate(ends)),
+            start_s=torch.from_numpy(start_s[real]),
+            end_s=torch.from_numpy(end_s[real]),
             class_id=torch.from_numpy(index.event_class_id[which].astype(np.int64)),
             modality=torch.from_numpy(index.event_modality[which].astype(np.int64)),
-            offsets=torch.from_numpy(np.cumsum(offsets)),
+            offsets=torch.from_numpy(np.searchsorted(kept_of, np.arange(len(counts) + 1))),
         )
 
     def _column(self, name: str, rows: Rows, there: npt.NDArray[np.bool_]) -> Any:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
+from shardkit.planning.sampling import FrameChoice
+from shardkit.planning.views import ViewRules
 
 MODALITIES = ("video", "audio")
 
@@ -21,9 +23,12 @@ class LoaderConfig:
     split: str | None = None
     modalities: tuple[str, ...] = MODALITIES
     frames: int | None = None
+    frame_choice: FrameChoice = "uniform"
     size: int | tuple[int, int] | None = None
     crop: Literal["center", "random"] | None = "center"
+    flip: float = 0.0
     window_s: float | None = None
+    views: int | tuple[int, int] | None = None
     columns: tuple[str, ...] = ()
     shuffle: bool = True
     seed: int = 0
@@ -49,6 +54,15 @@ class LoaderConfig:
         for side in self.frame_size or ():
             _check_count("size", side)
         _check_choice("crop", self.crop, ("center", "random", None))
+        _check_choice("frame_choice", self.frame_choice, get_args(FrameChoice))
+        if self.frame_choice != "uniform" and self.frames is None:
+            raise UsageError(
+                f"frame_choice={self.frame_choice!r} chooses among the stored frames: say how many, frames="
+            )
+        # True would mirror every clip, which nobody means by it.
+        if isinstance(self.flip, bool) or not isinstance(self.flip, int | float) or not 0 <= self.flip <= 1:
+            raise UsageError(f"flip={self.flip!r}: a chance from 0 to 1 is needed")
+        self._check_views()
         _check_choice("decoder", self.decoder, ("auto", "decord"))
         _check_choice("worker_type", self.worker_type, ("process", "thread"))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
@@ -65,6 +79,43 @@ class LoaderConfig:
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
                 "use worker_type='process' or verify=True",
             )
+
+    def _check_views(self) -> None:
+        if self.views is None:
+            return
+        if not isinstance(self.views, tuple | list):
+            _check_count("views", self.views)
+            return
+        if len(self.views) != 2:
+            raise UsageError(f"views={self.views!r}: a number, or (windows, crops), is needed")
+        for count in self.views:
+            _check_count("views", count)
+        windows, crops = self.views
+        if windows > 1 and self.window_s is None and self.frame_choice == "uniform":
+            raise UsageError(
+                f"views={self.views!r}: {windows} windows of whole clips are all the same; give window_s=, or frames= "
+                "with frame_choice='contiguous' or 'random'",
+            )
+        if crops > 1 and self.size is None:
+            raise UsageError(f"views={self.views!r}: {crops} crops of whole frames are all the same; give size=")
+        if self.flip:
+            raise UsageError(f"views={self.views!r} have fixed places: flip={self.flip} does not go with them")
+
+    @property
+    def rules(self) -> ViewRules:
+        """How the views of a clip are drawn."""
+        independent, grid = (
+            (self.views, None) if self.views is None or isinstance(self.views, int) else (None, self.views)
+        )
+        return ViewRules(
+            seed=self.seed,
+            random_window=self.shuffle or independent is not None,
+            random_crop=self.crop == "random",
+            frame_choice=self.frame_choice,
+            flip=self.flip,
+            independent=independent,
+            grid=None if grid is None else (grid[0], grid[1]),
+        )
 
     @property
     def frame_size(self) -> tuple[int, int] | None:

@@ -30,6 +30,9 @@ class Crew(Protocol):
     def bury(self, worker: int) -> str:
         """Ends a worker if it still runs; returns how it ended."""
 
+    def pids(self) -> dict[int, int]:
+        """Process id of every worker that has one of its own."""
+
     def stop(self) -> bool:
         """Ends all workers, whose token pipe has been closed before; False if one still runs."""
 
@@ -90,7 +93,7 @@ class ProcessCrew:
         return True
 
     def pids(self) -> dict[int, int]:
-        """Process id of every worker."""
+        """See Crew."""
         return {worker: process.pid for worker, process in self._processes.items()}
 
 
@@ -116,6 +119,10 @@ class ThreadCrew:
     def bury(self, worker: int) -> str:
         """See Crew."""
         raise AssertionError(f"thread {worker} cannot be ended")
+
+    def pids(self) -> dict[int, int]:
+        """See Crew."""
+        return {}
 
     def stop(self) -> bool:
         """See Crew."""

@@ -18,6 +18,7 @@ from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout
 from shardkit.loading.sample import Sample
 from shardkit.loading.shapes import clip_plan
+from shardkit.planning.views import ViewRules
 from shardkit.storage.files import local_path, map_file, read_bytes
 from shardkit.storage.shards import ShardReader
 from shardkit.taxonomy import LabelSet
@@ -126,7 +127,8 @@ class Dataset:
         modalities = tuple(
             name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
         )
-        plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, verify=True)
+        rules = ViewRules(seed=0)
+        plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules)
         layout = BatchLayout.of(plan, 1)
         views = layout.views(np.zeros(layout.size_bytes, dtype=np.uint8))
         slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}
@@ -137,10 +139,10 @@ class Dataset:
         events = slice(int(index.event_offsets[row]), int(index.event_offsets[row + 1]))
         return Sample(
             key=index.text("key", row),
-            video=views["video"][0].transpose(0, 3, 1, 2) if "video" in views else None,
-            audio=views["audio"][0][:, : int(views["audio_samples"][0])] if "audio" in views else None,
+            video=slot["video"][0].transpose(0, 3, 1, 2) if "video" in slot else None,
+            audio=slot["audio"][0][:, : int(slot["audio_samples"][0])] if "audio" in slot else None,
             audio_rate_hz=int(index.audio_rate_hz[row]),
-            frame_times_s=views["frame_times_s"][0],
+            frame_times_s=slot["frame_times_s"][0],
             labels={label_set.name: self._labels(label_set, row) for label_set in self.label_sets},
             events=tuple(
                 Event(float(start_s), float(end_s), int(class_id), EVENT_MODALITIES[modality])

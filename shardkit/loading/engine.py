@@ -24,6 +24,8 @@ from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout, ClipPlan
 from shardkit.loading.reports import Fault, ReportReader
 from shardkit.loading.ring import Ring
+from shardkit.loading.tally import Tally
+from shardkit.loading.usage import ProcessUsage, process_usage
 from shardkit.loading.worker import WorkerStart, work
 
 RUNS_PER_WORKER = 2
@@ -52,7 +54,7 @@ class Engine:
     ) -> None:
         self._dataset = dataset
         self._timeout_s = timeout_s
-        self._workers = workers
+        self.workers = workers
         layout = BatchLayout.of(plan, batch_size)
         self._run_slots = min(MAX_RUN_SLOTS, max(1, batch_size // (RUNS_PER_WORKER * workers)))
         self.ring = Ring(layout, shared=processes)
@@ -67,6 +69,10 @@ class Engine:
         self._faults: dict[int, list[Fault]] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._stillborn = 0
+        self._gone = Tally()
+        self.gone_cpu_s = 0.0
+        """CPU time of workers that were replaced."""
+        self.replaced = 0
         self._waited_s = 0.0
         self._standing: dict[int, tuple[Claim | int | None, float]] = {}
         self._owner = os.getpid()
@@ -95,7 +101,7 @@ class Engine:
                 ring_descriptor=ring_descriptor,
                 board_descriptor=board_descriptor,
                 board_bytes=self._board.region.size_bytes,
-                workers=self._workers,
+                workers=self.workers,
                 board_capacity=capacity,
                 token_descriptor=self._token_out,
                 report_descriptor=self._report_in,
@@ -142,6 +148,23 @@ class Engine:
         self._wait_until(lambda: all(run.buffer != buffer for run in self._runs.values()))
         return self._faults.pop(buffer)
 
+    def filled(self) -> int:
+        """Buffers that were submitted, are filled, and have not been waited for."""
+        self._drain()
+        return len(self._faults.keys() - {run.buffer for run in self._runs.values()})
+
+    def is_good(self, buffer: int) -> bool:
+        """Whether every slot of a submitted buffer is filled, without a fault."""
+        return not self._faults[buffer] and all(run.buffer != buffer for run in self._runs.values())
+
+    def tally(self) -> Tally:
+        """What all workers have done, those that were replaced included."""
+        return sum((self._board.tally_of(worker) for worker in range(self.workers)), start=self._gone)
+
+    def usage(self) -> list[ProcessUsage]:
+        """Memory and CPU time of every worker process; none for threads."""
+        return [usage for pid in self._crew.pids().values() if (usage := process_usage(pid)) is not None]
+
     def cancel(self) -> None:
         """Takes back all that was submitted and waits for the clips that workers are on; all buffers are idle then."""
         if self._closed:
@@ -184,7 +207,7 @@ class Engine:
 
     def _look_for_hangs(self) -> None:
         queue = self._board.unclaimed()
-        for worker in range(self._workers):
+        for worker in range(self.workers):
             claim = self._board.claim_of(worker)
             place = claim or (queue.start if queue else None)
             seen, since_s = self._standing.get(worker, (None, 0.0))
@@ -204,16 +227,21 @@ class Engine:
             self._replace(worker, hung_on=claim)
 
     def _replace(self, worker: int, *, hung_on: Claim | None = None) -> None:
+        pid = self._crew.pids().get(worker)
+        usage = None if pid is None else process_usage(pid)
+        self.gone_cpu_s += 0.0 if usage is None else usage.cpu_s
         ending = self._crew.bury(worker)
         self._drain()
         claim = self._board.claim_of(worker)
         came_up = self._board.is_there(worker)
+        self._gone += self._board.tally_of(worker)
+        self.replaced += 1
         self._board.leave(worker)
         self._standing.pop(worker, None)
         os.write(self._token_in, b"\0")  # it may have died with a token in its hand; one too many does no harm
         if not came_up:
             self._stillborn += 1
-            if self._stillborn >= self._workers + MAX_STILLBORN:
+            if self._stillborn >= self.workers + MAX_STILLBORN:
                 raise WorkerError(
                     f"{self._stillborn} workers in a row {ending} before they took any work; what they wrote to "
                     "standard error says why (worker_type='thread' works without them)",

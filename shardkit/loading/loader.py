@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import os
+import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,13 @@ from shardkit.loading.batch import Batch
 from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.config import LoaderConfig
 from shardkit.loading.dataset import Dataset, open_dataset
+from shardkit.loading.device import Copier, Copy, crosses_as_int16, device_copier
 from shardkit.loading.engine import Engine
 from shardkit.loading.ranks import Ranks, local_world_size, resolve_ranks
 from shardkit.loading.reports import Fault
+from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.shapes import clip_plan
+from shardkit.loading.stats import LoaderStats, Meter
 from shardkit.planning.order import ORDER_VERSION, EpochOrder
 from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
 from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
@@ -32,6 +36,13 @@ _log = logging.getLogger("shardkit")
 
 MIN_SKIPPED = 8
 """Bad clips that on_error='skip' always bears, however small the data set is."""
+
+
+class _Staged(NamedTuple):
+    """A batch that is ready for the loop, or on its way to the device."""
+
+    step: "_Step"
+    batch: Batch | Copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,21 @@ class Loader:
     Iterating again gives the next epoch once one is finished, and the same epoch again after it was abandoned.
     """
 
-    def __init__(self, source: Dataset | str | os.PathLike[str], config: LoaderConfig) -> None:
+    batch_sampler: None = None
+    """None as in DataLoader(batch_size=None): Lightning asks for it wherever there is a `sampler`."""
+
+    def __init__(
+        self,
+        source: Dataset | str | os.PathLike[str],
+        config: LoaderConfig,
+        *,
+        make_copier: Callable[[torch.device | str | None, npt.NDArray[np.uint8]], Copier | None] = device_copier,
+    ) -> None:
+        """Opens the data set and plans its order; `make_copier` is for tests on machines without a GPU."""
         self.config = config
+        if config.device is not None:
+            _check_device(config.device)
+        self._make_copier = make_copier
         dataset = source if isinstance(source, Dataset) else open_dataset(source)
         self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
         if not len(self.dataset):
@@ -69,18 +93,16 @@ class Loader:
             size=config.frame_size,
             crop=config.crop,
             window_s=config.window_s,
-            random=config.shuffle,
-            seed=config.seed,
+            rules=config.rules,
             decoder=config.decoder,
+            audio_dtype="int16" if crosses_as_int16(config.device) else "float32",
             verify=config.verify,
         )
         if self._plan.video is None and self._plan.audio is None:
             raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
         self._order: EpochOrder | None = None
         self._order_epoch = -1
-        if config.device is not None:
-            _check_device(config.device)
-        self._collator = Collator(self.dataset, config.columns)
+        self._collator = Collator(self.dataset, config.columns, views=config.rules.count)
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
             dataset_digest=self.dataset.manifest.digest(),
@@ -99,8 +121,11 @@ class Loader:
         self._ranks: Ranks | None = None
         self._engine: Engine | None = None
         self._stop: weakref.finalize[Any, Loader] | None = None
+        self._meter = Meter.started()
         self._skipped = 0
         self._waiting: deque[_Step] = deque()
+        self._staged: deque[_Staged] = deque()
+        self._copier: Copier | None = None
 
     def __repr__(self) -> str:
         return (
@@ -110,15 +135,53 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches that one iteration over whole epochs gives to each rank."""
-        steps = step_count(
-            len(self.dataset), delivered=0, global_batch=self._global_batch(), drop_last=self.config.drop_last
-        )
+        # Not what an earlier call found: trainers ask before and after they set up torch.distributed.
+        global_batch = self.config.batch_size * resolve_ranks().world
+        steps = step_count(len(self.dataset), delivered=0, global_batch=global_batch, drop_last=self.config.drop_last)
         return steps * (self.config.epochs or 1)
 
     @property
     def skipped(self) -> int:
         """Clips of this rank that could not be loaded in the current epoch (on_error='skip')."""
         return self._skipped
+
+    @property
+    def sampler(self) -> "Loader":
+        """The loader itself: trainers look for the `set_epoch` of a loader's sampler."""
+        return self
+
+    def stats(self) -> LoaderStats:
+        """What workers and loop did since the workers started, and what holds them up.
+
+        Raises:
+            UsageError: No iteration has started workers yet, or they were ended by `close()`.
+
+        Example:
+            >>> before = loader.stats()  # doctest: +SKIP
+            >>> ...  # an epoch
+            >>> print(loader.stats().since(before).verdict)  # doctest: +SKIP
+        """
+        engine, meter = self._engine, self._meter
+        if engine is None:
+            raise UsageError("no workers run: stats() is for a loader that is being iterated over")
+        now_s = time.monotonic()
+        usage = engine.usage()
+        return LoaderStats(
+            at_s=now_s,
+            seconds=now_s - meter.began_s,
+            batches=meter.batches,
+            clips=meter.batches * self.config.batch_size,
+            consumer_wait_s=meter.wait_s,
+            collate_s=meter.collate_s,
+            ready_batches=meter.ready,
+            workers=engine.workers,
+            replaced_workers=engine.replaced,
+            worker_cpu_s=engine.gone_cpu_s + sum(process.cpu_s for process in usage),
+            tally=engine.tally(),
+            ring_bytes=engine.ring.region.size_bytes,
+            worker_private_bytes=tuple(process.private_bytes for process in usage),
+            buffers_ahead=AHEAD_BUFFERS,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Pins the epoch of the next iterations, as DistributedSampler does.
@@ -171,42 +234,50 @@ class Loader:
         self._iterations += 1
         iteration = self._current = self._iterations
         self._ranks = resolve_ranks()
-        if not self._resuming:
+        if not self._resuming and (self._pinned or self._steps_left(self._delivered)):
             self._delivered = 0
-        self._resuming = False
         if not self._steps_left(0):
             raise UsageError(
                 f"drop_last drops all {len(self.dataset)} clips: they do not fill one batch of "
                 f"{self._global_batch()} over all ranks; use a smaller batch_size or drop_last=False",
             )
-        if not self._steps_left(self._delivered) and not self._pinned:
-            self._advance()
-        # Passes end at multiples of `epochs`, so that a resumed one ends where it would have.
-        epochs = self.config.epochs or 1
-        stop_epoch = (self._epoch // epochs + 1) * epochs
-        return self._iterate(iteration, first_epoch=self._epoch, stop_epoch=stop_epoch)
+        return self._iterate(iteration)
 
-    def _iterate(self, iteration: int, *, first_epoch: int, stop_epoch: int) -> Iterator[Batch]:
+    def _iterate(self, iteration: int) -> Iterator[Batch]:
         # A generator runs from its first `next` on, and by then another iteration may be under way.
         if not self._is_current(iteration):
             return
         engine = self._started()
         self._abandon()
-        plan = self._steps(first_epoch, stop_epoch)
+        # Only now is the epoch settled: Lightning calls iter() twice, and set_epoch() after it.
+        self._resuming = False
+        if not self._steps_left(self._delivered) and not self._pinned:
+            self._advance()
+        # Passes end at multiples of `epochs`, so that a resumed one ends where it would have.
+        epochs = self.config.epochs or 1
+        plan = self._steps(self._epoch, (self._epoch // epochs + 1) * epochs)
         self._skipped = 0
         try:
             while True:
+                asked_s = time.monotonic()
                 self._submit(engine, plan)
-                if not self._waiting:
+                if not self._staged and not self._waiting:
                     self._advance()
                     return
-                step = self._waiting[0]
-                faults = self._wait(engine, step)
-                self._waiting.popleft()
+                step = self._staged[0].step if self._staged else self._waiting[0]
+                self._meter.ready += min(AHEAD_BUFFERS, engine.filled() + len(self._staged))
+                waits_s = time.monotonic()
+                faults = [] if self._staged else self._wait(engine, step)
+                waited_s = time.monotonic() - waits_s
                 if step.epoch != self._epoch:
                     self._epoch, self._delivered, self._skipped = step.epoch, 0, 0
+                if not self._staged:
+                    self._stage(engine, faults)
+                if self._copier is not None and self._waiting and engine.is_good(self._waiting[0].buffer):
+                    # The next one is copied while the loop works on this one.
+                    self._stage(engine, self._wait(engine, self._waiting[0]))
                 # Without a name: the generator's frame would hold the batch as long as the loop's body runs.
-                yield self._delivery(engine, step, faults)
+                yield self._metered(self._delivery(self._staged.popleft()), asked_s, waited_s)
                 if not self._is_current(iteration):
                     return
         except (Exception, GeneratorExit):
@@ -218,6 +289,13 @@ class Loader:
         finally:
             if self._current == iteration:
                 self._abandon()
+
+    def _metered(self, content: Any, asked_s: float, waited_s: float) -> Any:
+        meter = self._meter
+        meter.batches += 1
+        meter.wait_s += waited_s
+        meter.collate_s += time.monotonic() - asked_s - waited_s
+        return content
 
     def _is_current(self, iteration: int) -> bool:
         """False after close() and load_state_dict(), which end an iteration; so does another, but never quietly."""
@@ -247,6 +325,7 @@ class Loader:
             for step in self._waiting:
                 self._engine.ring.give_back(step.buffer)
         self._waiting.clear()
+        self._staged.clear()
 
     def _advance(self) -> None:
         """A finished epoch is followed by the next; where `set_epoch` holds it, it stays finished."""
@@ -282,9 +361,20 @@ class Loader:
                 raise
             self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
 
-    def _delivery(self, engine: Engine, step: _Step, faults: list[Fault]) -> Any:
-        """What the loop's body gets; counted as delivered before it runs: a state taken there is past this batch."""
+    def _stage(self, engine: Engine, faults: list[Fault]) -> None:
+        """Makes the batch of the step that was waited for, and starts to copy it to a CUDA device."""
+        step = self._waiting.popleft()
         batch = self._batch(engine, step, faults)
+        self._staged.append(_Staged(step, batch if self._copier is None else self._copier.start(batch)))
+
+    def _delivery(self, staged: _Staged) -> Any:
+        """What the loop's body gets; counted as delivered before it runs: a state taken there is past this batch."""
+        step, batch = staged.step, staged.batch
+        if isinstance(batch, Copy):
+            assert self._copier is not None
+            batch = self._copier.finish(batch)
+        elif self.config.device is not None:
+            batch = batch.to(self.config.device)
         content = batch if self.config.transform is None else self.config.transform(batch)
         self._delivered = after_step(len(self.dataset), delivered=step.delivered, global_batch=self._global_batch())
         return content
@@ -304,8 +394,7 @@ class Loader:
             scale = loss_scale(
                 len(self.dataset), delivered=step.delivered, world=world, batch_size=self.config.batch_size
             )
-        batch = self._collator.batch(engine.ring.lease(step.buffer), rows, weight=weight, loss_scale=scale)
-        return batch if self.config.device is None else batch.to(self.config.device)
+        return self._collator.batch(engine.ring.lease(step.buffer), rows, weight=weight, loss_scale=scale)
 
     def _repair(
         self,
@@ -339,7 +428,8 @@ class Loader:
     def _started(self) -> Engine:
         if self._engine is None or not self._engine.is_own():
             self._waiting.clear()
-            self._engine = Engine(
+            self._staged.clear()
+            engine = Engine(
                 self.dataset,
                 self._plan,
                 batch_size=self.config.batch_size,
@@ -347,7 +437,13 @@ class Loader:
                 processes=self.config.worker_type == "process",
                 timeout_s=self.config.timeout_s,
             )
-            self._stop = weakref.finalize(self, self._engine.close)
+            try:
+                copier = self._make_copier(self.config.device, engine.ring.region.array)
+            except BaseException:
+                engine.close()
+                raise
+            self._engine, self._copier, self._meter = engine, copier, Meter.started()
+            self._stop = weakref.finalize(self, _end, engine, copier)
         return self._engine
 
     def _order_of(self, epoch: int) -> EpochOrder:
@@ -377,9 +473,10 @@ class Loader:
         """Ends the workers; the next iteration starts them anew. Batches that are held stay valid."""
         self._current = None
         self._waiting.clear()
+        self._staged.clear()
         if self._stop is not None:
             self._stop()
-        self._engine = self._stop = None
+        self._engine = self._copier = self._stop = None
 
     def __enter__(self) -> "Loader":
         return self
@@ -390,6 +487,12 @@ class Loader:
         self.close()
 
 
+def _end(engine: Engine, copier: Copier | None) -> None:
+    if copier is not None and engine.is_own():
+        copier.close()
+    engine.close()
+
+
 def _check_device(device: torch.device | str) -> None:
     try:
         torch.empty(0, device=device)
@@ -398,5 +501,8 @@ def _check_device(device: torch.device | str) -> None:
 
 
 def _default_workers() -> int:
-    """This rank's share of the cores, less one for the training loop."""
-    return max(1, int(usable_cores() / local_world_size()) - 1)
+    """This rank's share of the cores, less one for the training loop where that leaves two or more."""
+    share = int(usable_cores() / local_world_size())
+    # One worker on two cores would leave half of them idle whenever the loop waits, and a loop that does not wait gets
+    # its fair share beside two: benchmarks/README.md.
+    return max(1, min(2, share), share - 1)

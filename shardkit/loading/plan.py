@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from shardkit.planning.sampling import FrameSampling
+from shardkit.planning.views import ViewRules
 
 ALIGNMENT = 64
 """Fields of a batch buffer begin at multiples of this: a cache line."""
@@ -25,9 +25,12 @@ class VideoPlan:
     """T: frames a clip."""
     height: int
     width: int
-    crop: Literal["center", "random"] | None
     sampling: Mapping[str, Any]
     """How the stored frames were sampled (FrameSampling as JSON)."""
+    codec: str
+    """How the frames are stored: mjpeg, h264 or raw."""
+    keyint: int | None
+    """H.264: frames from one keyframe to the next."""
     decoder: Literal["auto", "decord"]
 
 
@@ -39,6 +42,10 @@ class AudioPlan:
     channels: int
     samples: int
     """S: samples a channel."""
+    codec: str
+    """How they are stored: pcm or flac."""
+    dtype: Literal["float32", "int16"]
+    """What the slot holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,7 @@ class ClipPlan:
     video: VideoPlan | None
     audio: AudioPlan | None
     window_s: float | None
-    random: bool
-    """Windows are drawn at random; otherwise they are centred."""
-    seed: int
+    rules: ViewRules
     verify: bool
 
     def to_json(self) -> str:
@@ -61,36 +66,34 @@ class ClipPlan:
     def from_json(cls, text: str) -> "ClipPlan":
         """The inverse of `to_json`."""
         data = json.loads(text)
-        video, audio = data.pop("video"), data.pop("audio")
+        video, audio, rules = data.pop("video"), data.pop("audio"), data.pop("rules")
         return cls(
+            rules=ViewRules(**rules),
             video=None if video is None else VideoPlan(**video),
             audio=None if audio is None else AudioPlan(**audio),
             **data,
         )
 
-    def sampling(self) -> FrameSampling | None:
-        """How the stored frames were sampled."""
-        return None if self.video is None else FrameSampling.from_json(dict(self.video.sampling))
-
     def slot_fields(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Dtype and shape of what one slot holds, by name."""
+        """Dtype and shape of what one slot holds, by name; V views, one where they have no dimension of their own."""
         frames = 0 if self.video is None else self.video.frames
+        views = self.rules.count or 1
         fields: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
             # What to load, written by the trainer's process.
             "row": (np.dtype(np.int64), ()),
             "position": (np.dtype(np.int64), ()),
             # What was loaded, written by the worker.
-            "window_s": (np.dtype(np.float64), (2,)),
-            "frame_times_s": (np.dtype(np.float64), (frames,)),
-            "frame_count": (np.dtype(np.int64), ()),
-            "audio_samples": (np.dtype(np.int64), ()),
+            "window_s": (np.dtype(np.float64), (views, 2)),
+            "frame_times_s": (np.dtype(np.float64), (views, frames)),
+            "frame_count": (np.dtype(np.int64), (views,)),
+            "audio_samples": (np.dtype(np.int64), (views,)),
             "has_video": (np.dtype(np.bool_), ()),
             "has_audio": (np.dtype(np.bool_), ()),
         }
         if self.video is not None:
-            fields["video"] = (np.dtype(np.uint8), (frames, self.video.height, self.video.width, 3))
+            fields["video"] = (np.dtype(np.uint8), (views, frames, self.video.height, self.video.width, 3))
         if self.audio is not None:
-            fields["audio"] = (np.dtype(np.float32), (self.audio.channels, self.audio.samples))
+            fields["audio"] = (np.dtype(self.audio.dtype), (views, self.audio.channels, self.audio.samples))
         return fields
 
 
@@ -118,8 +121,6 @@ class BatchLayout:
     def views(self, buffer: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a batch buffer (uint8 [size_bytes]), by field."""
         return {
-            name: buffer[offset : offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize]
-            .view(dtype)
-            .reshape(shape)
+            name: np.ndarray(shape, dtype, buffer=buffer, offset=offset)
             for name, (offset, dtype, shape) in self.fields.items()
         }

@@ -34,6 +34,17 @@ def resolve_ranks() -> Ranks:
 
 
 def local_world_size() -> int:
-    """Ranks on this machine, as torchrun says."""
-    text = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return int(text) if text.isdecimal() and int(text) > 0 else 1
+    """Ranks on this machine, as torchrun says.
+
+    Lightning's own launcher says only how many there are in all: no more than one a GPU of them are here.
+    """
+    local = _count("LOCAL_WORLD_SIZE")
+    if local:
+        return local
+    world = _count("WORLD_SIZE") or 1
+    return min(world, torch.cuda.device_count() or world)
+
+
+def _count(name: str) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shardkit.clip import Event, Scalar
 from shardkit.errors import DataError, UsageError
-from shardkit.loading.filler import PCM_SCALE
+from shardkit.loading.sound import PCM_SCALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ def decode(sample: Mapping[str, Any]) -> Sample:
     """Decodes one raw sample of a shardkit shard as `webdataset` yields it.
 
     Args:
-        sample: Members by extension: `mp4`, `wav` as bytes, `msg` as bytes or already unpacked; `__key__`.
+        sample: Members by extension: `mp4` or `mov`, `wav` or `flac` as bytes, `msg` as bytes or already unpacked;
+            `__key__`.
 
     Returns:
         The clip.
@@ -62,25 +63,21 @@ def decode(sample: Mapping[str, Any]) -> Sample:
     Example:
         >>> pipeline = webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
     """
-    from shardkit.media.demux import demux_packets  # noqa: PLC0415
-    from shardkit.media.jpeg import decode_jpeg_into  # noqa: PLC0415 - `import shardkit` imports no decoder
-
     key = str(sample.get("__key__", "?"))
     if "msg" not in sample:
         raise UsageError(f"sample {key!r} has no 'msg' member; only samples of `shardkit pack` are decoded")
     try:
         message = sample["msg"] if isinstance(sample["msg"], Mapping) else msgpack.unpackb(sample["msg"])
         times_s = np.asarray(message["video"]["frame_time_s"] if "video" in message else (), dtype=np.float64)
-        video = None
-        if "mp4" in sample:
-            shape = (message["video"]["height"], message["video"]["width"], 3)
-            packets = demux_packets(sample["mp4"])
-            video = np.empty((len(packets), *shape), dtype=np.uint8)
-            for place, packet in enumerate(packets):
-                decode_jpeg_into(packet, video[place])
-        audio, rate_hz = None, 0
+        video = audio = None
+        rate_hz = 0
+        for extension in ("mp4", "mov"):
+            if extension in sample:
+                video = _decode_video(sample[extension], message["video"])
         if "wav" in sample:
             audio, rate_hz = _decode_wav(sample["wav"])
+        if "flac" in sample:
+            audio, rate_hz = _decode_flac(sample["flac"], message["audio"]), message["audio"]["rate_hz"]
         return Sample(
             key=key,
             video=None if video is None else video.transpose(0, 3, 1, 2),
@@ -100,6 +97,36 @@ def decode(sample: Mapping[str, Any]) -> Sample:
         )
     except (KeyError, TypeError, ValueError, wave.Error, EOFError) as exc:
         raise DataError(f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit") from exc
+
+
+def _decode_video(data: bytes, about: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    # `import shardkit` imports no decoder.
+    from shardkit.media.demux import demux_packets  # noqa: PLC0415
+    from shardkit.media.h264 import H264Decoder  # noqa: PLC0415
+    from shardkit.media.jpeg import decode_jpeg_into  # noqa: PLC0415
+    from shardkit.media.raw_video import decode_raw  # noqa: PLC0415
+
+    packets, codec = demux_packets(data), about["codec"]
+    video = np.empty((len(packets), about["height"], about["width"], 3), dtype=np.uint8)
+    if codec == "mjpeg":
+        for packet, frame in zip(packets, video, strict=True):
+            decode_jpeg_into(packet, frame)
+    elif codec == "h264":
+        H264Decoder().decode(packets, [True] * len(packets), out=video)
+    elif codec == "raw":
+        decode_raw(packets, out=video)
+    else:
+        raise ValueError(f"unknown video codec {codec!r}")
+    return video
+
+
+def _decode_flac(data: bytes, about: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    from shardkit.format.flac import frames_offset  # noqa: PLC0415
+    from shardkit.media.flac import FlacDecoder  # noqa: PLC0415
+
+    frames = memoryview(data)[frames_offset(data) :]
+    pcm = FlacDecoder().decode(frames, channels=about["channels"], samples=about["samples"])
+    return np.ascontiguousarray(pcm.T * PCM_SCALE)
 
 
 def _decode_wav(data: bytes) -> tuple[npt.NDArray[np.float32], int]:

@@ -11,6 +11,7 @@ from shardkit.format.index import ClipIndex
 from shardkit.format.manifest import Manifest
 from shardkit.loading.plan import AudioPlan, ClipPlan, VideoPlan
 from shardkit.planning.sampling import fixed_frame_count
+from shardkit.planning.views import ViewRules
 
 Rows = npt.NDArray[np.int64]
 
@@ -22,13 +23,13 @@ def clip_plan(
     rows: Rows,
     *,
     modalities: tuple[str, ...],
+    rules: ViewRules,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     crop: Literal["center", "random"] | None = "center",
     window_s: float | None = None,
-    random: bool = False,
-    seed: int = 0,
     decoder: Literal["auto", "decord"] = "auto",
+    audio_dtype: Literal["float32", "int16"] = "float32",
     verify: bool = True,
 ) -> ClipPlan:
     """The plan for the clips `rows` of an index.
@@ -46,8 +47,9 @@ def clip_plan(
             frames=frames or fixed_frame_count(counts, index.duration_s[with_video], window_s=window_s),
             height=height,
             width=width,
-            crop=crop,
             sampling=manifest.settings["sampling"],
+            codec=manifest.settings["video_codec"],
+            keyint=manifest.settings.get("keyint"),
             decoder=decoder,
         )
     if len(with_audio):
@@ -64,8 +66,14 @@ def clip_plan(
                 )
         rate_hz = int(index.audio_rate_hz[with_audio[0]])
         span_s = float(index.duration_s[with_audio].max()) if window_s is None else window_s
-        audio = AudioPlan(rate_hz, int(index.audio_channels[with_audio[0]]), max(1, round(span_s * rate_hz)))
-    return ClipPlan(video, audio, window_s, random, seed, verify)
+        audio = AudioPlan(
+            rate_hz,
+            channels=int(index.audio_channels[with_audio[0]]),
+            samples=max(1, round(span_s * rate_hz)),
+            codec=manifest.settings["audio_codec"],
+            dtype=audio_dtype,
+        )
+    return ClipPlan(video, audio, window_s, rules, verify)
 
 
 def _frame_size(

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import numpy.typing as npt
@@ -63,11 +64,16 @@ def work(
 ) -> None:
     """Fills runs until the token pipe is closed."""
     views: dict[int, list[dict[str, npt.NDArray[Any]]]] = {}
+    tally = filler.tally
+    board.tally(worker, tally)
     board.release(worker)
+    free_ns = perf_counter_ns()
     while os.read(tokens, 1):
         claimed = board.claim(worker)
         if claimed is None:
             continue
+        began_ns = perf_counter_ns()
+        tally.wait_ns += began_ns - free_ns
         ticket, run = claimed
         if run.buffer not in views:
             start = run.buffer * layout.size_bytes
@@ -89,6 +95,9 @@ def work(
             except Exception as exc:  # noqa: BLE001 - whatever one clip does must not end the worker
                 message = f"{filler.where(int(arrays['row']))}: unexpected {type(exc).__name__}: {exc}"
                 send(reports, Report(ticket, Fault(slot, "WorkerError", message)))
+        free_ns = perf_counter_ns()
+        tally.busy_ns += free_ns - began_ns
+        board.tally(worker, tally)
         send(reports, Report(ticket))
         board.release(worker)
 

@@ -33,9 +33,14 @@ def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno is None:
-            raise
-        raise StorageError(f"{os.fspath(path)}: {os.strerror(exc.errno)}; {_remedy(exc.errno)}") from exc
+        raise storage_error(path, exc) from exc
+
+
+def storage_error(path: str | os.PathLike[str], exc: OSError) -> Exception:
+    """The StorageError that says what `exc` about `path` means; `exc` itself where the system gave no number."""
+    if exc.errno is None:
+        return exc
+    return StorageError(f"{os.fspath(path)}: {os.strerror(exc.errno)}; {_remedy(exc.errno)}")
 
 
 def _remedy(number: int) -> str:

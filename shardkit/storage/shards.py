@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from shardkit.errors import CorruptShardError
-from shardkit.storage.files import storage_errors
+from shardkit.storage.files import storage_error
 
 MAX_OPEN_SHARDS = 64
 """Files kept open by one reader; well under the usual limit of 1,024 descriptors."""
 GAP_BYTES = 8192
 """Ranges this close are read in one call: a system call costs about as much as copying the gap."""
+LINE_BYTES = 64
+MAX_PIECES = 1024
+"""Linux's limit of one `preadv`."""
 
 
 class ShardReader:
@@ -28,7 +31,7 @@ class ShardReader:
         self._folder = folder
         self._names = names
         self._open: OrderedDict[int, int] = OrderedDict()
-        self._scratch = np.empty(1 << 20, dtype=np.uint8)
+        self._scratch = _aligned(1 << 20)
 
     def __repr__(self) -> str:
         return f"ShardReader({str(self._folder)!r}, {len(self._names)} shards, {len(self._open)} open)"
@@ -37,43 +40,85 @@ class ShardReader:
         """Path of a shard, for messages."""
         return str(self._folder / self._names[shard])
 
-    def read(self, shard: int, ranges: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
-        """The bytes of each (offset, size) range, in ascending order; views that are valid until the next call.
+    def read(
+        self,
+        shard: int,
+        ranges: Sequence[tuple[int, int]],
+        into: Sequence[npt.NDArray[np.uint8]] | None = None,
+    ) -> list[npt.NDArray[np.uint8]]:
+        """The bytes of each (offset, size) range; the ranges ascend.
+
+        Args:
+            shard: Number of the shard.
+            ranges: What to read.
+            into: Where to read the last len(into) ranges to: uint8 [size], contiguous. The others go to memory that
+                is valid until the next call.
 
         Raises:
             StorageError: The shard cannot be read.
             CorruptShardError: It ends before a range does.
         """
-        spans = _spans(ranges)
-        needed = sum(size for _, size in spans)
-        if needed > len(self._scratch):
-            self._scratch = np.empty(needed * 5 // 4, dtype=np.uint8)
-        base: dict[int, int] = {}
-        filled = 0
-        with storage_errors(self.name(shard)):
+        try:
             handle = self._handle(shard)
-            for offset, size in spans:
-                self._fill(handle, shard, offset, self._scratch[filled : filled + size])
-                base[offset] = filled
-                filled += size
-        views = []
-        span = iter(spans)
-        start, length = next(span, (0, 0))
-        for offset, size in ranges:
-            while offset >= start + length and size:
-                start, length = next(span)
-            place = base.get(start, 0) + offset - start
-            views.append(self._scratch[place : place + size])
+            beside = len(ranges) - len(into or ())
+            views = self._read_beside(handle, shard, ranges[:beside])
+            if into:
+                self._read_runs(handle, shard, ranges[beside:], into)
+                views += into
+        except OSError as exc:
+            raise storage_error(self.name(shard), exc) from exc
         return views
 
-    def _fill(self, handle: int, shard: int, offset: int, out: npt.NDArray[np.uint8]) -> None:
-        done = 0
-        while done < len(out):
-            count = os.preadv(handle, [out[done:].data], offset + done)
+    def _read_beside(self, handle: int, shard: int, ranges: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
+        spans = _spans(ranges)
+        # Everything keeps its place within a cache line, so samples that are aligned in the file are so in memory.
+        needed = sum(size + 2 * LINE_BYTES for _, size in spans)
+        if needed > len(self._scratch):
+            self._scratch = _aligned(needed * 5 // 4)
+        scratch = self._scratch
+        views = []
+        place = -1  # in the scratch, less the offset in the file
+        filled = 0
+        span = iter(spans)
+        stop = -1
+        for offset, size in ranges:
+            if offset + size > stop and size:
+                start, length = next(span)
+                stop = start + length
+                place = filled + (start - filled) % LINE_BYTES - start
+                filled = stop + place
+                self._fill(handle, shard, start, [scratch[start + place : filled]])
+            views.append(scratch[offset + place : offset + size + place])
+        return views
+
+    def _read_runs(
+        self,
+        handle: int,
+        shard: int,
+        ranges: Sequence[tuple[int, int]],
+        into: Sequence[npt.NDArray[np.uint8]],
+    ) -> None:
+        """Ranges that adjoin are read in one call, each to its own place."""
+        first = 0
+        for place, (offset, size) in enumerate(ranges, start=1):
+            if place == len(ranges) or ranges[place][0] != offset + size or place - first == MAX_PIECES:
+                self._fill(handle, shard, ranges[first][0], into[first:place])
+                first = place
+
+    def _fill(self, handle: int, shard: int, offset: int, pieces: Sequence[npt.NDArray[np.uint8]]) -> None:
+        wanted = sum(map(len, pieces))
+        done = os.preadv(handle, _buffers(pieces), offset)
+        while done < wanted:
+            skip, rest = done, []
+            for piece in pieces:
+                if skip < len(piece):
+                    rest.append(piece[skip:])
+                skip = max(0, skip - len(piece))
+            count = os.preadv(handle, _buffers(rest), offset + done)
             if count == 0:
                 raise CorruptShardError(
                     f"{self.name(shard)}: ends at byte {offset + done:,}, the index says that a clip reaches to byte "
-                    f"{offset + len(out):,}; the file was cut: copy it again",
+                    f"{offset + wanted:,}; the file was cut: copy it again",
                 )
             done += count
 
@@ -101,6 +146,16 @@ class ShardReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _buffers(pieces: Sequence[npt.NDArray[np.uint8]]) -> list[memoryview]:
+    return [piece.data for piece in pieces]
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    memory = np.empty(size + LINE_BYTES, dtype=np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
+    return memory[start : start + size]
 
 
 def _spans(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -100,7 +100,7 @@ def test_an_undecodable_frame_is_a_data_error_even_unverified(damaged):
         _flip(path, start + at, mask=0xFF)
     with (
         _loader(ds, verify=False, worker_type="process") as loader,
-        pytest.raises(DataError, match=r"clip 'clip06_0', frame 2: .*pack the clip again"),
+        pytest.raises(DataError, match=r"clip 'clip06_0': frame 2: .*pack the clip again"),
     ):
         deque(loader, maxlen=0)
 

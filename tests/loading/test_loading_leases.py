@@ -12,6 +12,7 @@ from snapshots import snapshot
 import shardkit
 from shardkit.loading.plan import BatchLayout, ClipPlan
 from shardkit.loading.ring import LEASED_BUFFERS, Ring
+from shardkit.planning.views import ViewRules
 
 
 def _loader(source, **options):
@@ -129,7 +130,7 @@ def test_small_tensors_hold_no_lease(packed):
 
 
 def _ring():
-    plan = ClipPlan(video=None, audio=None, window_s=None, random=False, seed=0, verify=True)
+    plan = ClipPlan(video=None, audio=None, window_s=None, rules=ViewRules(seed=0), verify=True)
     return Ring(BatchLayout.of(plan, 3), shared=False)
 
 

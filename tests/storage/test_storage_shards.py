@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardkit.errors import CorruptShardError, StorageError
-from shardkit.storage.shards import GAP_BYTES, MAX_OPEN_SHARDS, ShardReader
+from shardkit.storage.shards import GAP_BYTES, MAX_OPEN_SHARDS, MAX_PIECES, ShardReader
 
 SIZE = 40_000
 CONTENT = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8).tobytes()
@@ -45,6 +45,65 @@ def test_every_range_has_its_bytes(folder, ranges):
     assert views == [CONTENT[offset : offset + size] for offset, size in ranges]
 
 
+@given(ranges=_ranges(), share=st.floats(0.0, 1.0))
+def test_the_last_ranges_are_read_to_where_they_are_wanted(folder, ranges, share):
+    """However many of the ranges have a place of their own: it holds their bytes, and so do the others' views."""
+    places = [np.zeros(size, np.uint8) for _, size in ranges[round(share * len(ranges)) :]]
+    with ShardReader(folder, ["a.tar"]) as reader:
+        views = reader.read(0, ranges, places)
+        assert [bytes(view) for view in views] == [CONTENT[offset : offset + size] for offset, size in ranges]
+    beside = len(ranges) - len(places)
+    assert all(view is place for view, place in zip(views[beside:], places, strict=True))
+
+
+def test_ranges_with_places_may_lie_before_those_without(folder):
+    """Sound behind the pixels is read beside, the pixels before it to their places: each group ascends by itself."""
+    place = np.zeros(50, np.uint8)
+    with ShardReader(folder, ["a.tar"]) as reader:
+        sound, pixels = reader.read(0, [(30_000, 100), (200, 50)], [place])
+        assert bytes(sound) == CONTENT[30_000:30_100]
+    assert pixels is place
+    assert bytes(place) == CONTENT[200:250]
+
+
+def test_ranges_with_places_leave_what_lies_around_them_alone(folder):
+    """Every second row of an array is filled, the rows between keep what they held: gaps are not read into them."""
+    rows = np.full((20, 10), 7, np.uint8)
+    with ShardReader(folder, ["a.tar"]) as reader:
+        reader.read(0, [(100 * row, 10) for row in range(10)], list(rows[::2]))
+    assert [bytes(row) for row in rows[::2]] == [CONTENT[100 * row : 100 * row + 10] for row in range(10)]
+    assert (rows[1::2] == 7).all()
+
+
+def test_more_places_than_one_call_takes_are_filled_by_several(folder):
+    """2,500 ranges side by side are more than Linux reads in one call: each place has its bytes all the same."""
+    count = 2 * MAX_PIECES + 452
+    rows = np.zeros((count, 12), np.uint8)
+    with ShardReader(folder, ["a.tar"]) as reader:
+        reader.read(0, [(1 + 12 * row, 12) for row in range(count)], list(rows))
+    assert rows.tobytes() == CONTENT[1 : 1 + 12 * count]
+
+
+@pytest.mark.parametrize("longest", [1, 7, 25])
+def test_a_read_that_comes_in_parts_is_gone_on_with(folder, monkeypatch, longest):
+    """Where the kernel gives fewer bytes than asked for, within a piece or between two, the rest follows."""
+    whole = os.preadv
+
+    def shortened(handle, buffers, offset):
+        room, cut = longest, []
+        for buffer in buffers:
+            cut.append(memoryview(buffer)[:room])
+            room -= len(cut[-1])
+        return whole(handle, cut, offset)
+
+    monkeypatch.setattr(os, "preadv", shortened)
+    rows = np.zeros((6, 10), np.uint8)
+    with ShardReader(folder, ["a.tar"]) as reader:
+        (beside, *_) = reader.read(0, [(500, 60), *((10 * row, 10) for row in range(6))], list(rows))
+        assert bytes(beside) == CONTENT[500:560]
+    assert rows.tobytes() == CONTENT[:60]
+
+
 def test_the_memory_is_used_again(folder):
     """A second read of the same size takes the memory of the first: views are valid until then."""
     with ShardReader(folder, ["a.tar"]) as reader:
@@ -70,6 +129,16 @@ def test_a_range_past_the_end_is_a_corrupt_shard(folder):
         ),
     ):
         reader.read(0, [(SIZE - 10, 20)])
+
+
+def test_a_file_that_ends_within_a_place_is_a_corrupt_shard(folder):
+    """The end of the file in the second of three places that are read at once: the error says what was missing."""
+    rows = np.zeros((3, 10), np.uint8)
+    with (
+        ShardReader(folder, ["a.tar"]) as reader,
+        pytest.raises(CorruptShardError, match=r"a.tar: ends at byte 40,000, .* reaches to byte 40,015; .*copy it"),
+    ):
+        reader.read(0, [(SIZE - 15 + 10 * row, 10) for row in range(3)], list(rows))
 
 
 def test_a_shard_that_is_gone_is_a_storage_error(tmp_path):

@@ -1,0 +1,116 @@
+"""DeviceCopier: batches to a CUDA device, on a stream of its own, while the training step runs.
+
+The ring is pinned as it stands, so copies run without the CPU and without staging. A pinned tensor never leaves the
+loader: its memory could be filled anew while a copy that the user has started still reads it. So a batch over the ring
+is kept until the device says that its copy is done, and its buffer goes back to the ring then.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shardkit.errors import WorkerError
+from shardkit.loading.batch import Batch
+from shardkit.loading.sound import PCM_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A batch on its way to the device."""
+
+    batch: Batch
+    """On the device; to be used once `event` is done."""
+    event: Any
+    """torch.cuda.Event: when it is there."""
+
+
+class Copier(Protocol):
+    """Takes batches over a ring to a device, one step ahead of the loop."""
+
+    def start(self, batch: Batch) -> Copy:
+        """Starts to copy a batch over the ring; its buffer is kept until that is done."""
+
+    def finish(self, copy: Copy) -> Batch:
+        """The batch, for use on the current stream, which waits for the copy; the CPU does not."""
+
+    def close(self) -> None:
+        """Waits for the copies that are under way, and gives the ring's memory free."""
+
+
+class DeviceCopier:
+    """Copies batches over a ring to one CUDA device; used by one thread."""
+
+    def __init__(self, device: torch.device, ring: npt.NDArray[np.uint8]) -> None:
+        """Pins the memory of the ring.
+
+        Args:
+            device: A CUDA device.
+            ring: uint8, all of its memory.
+
+        Raises:
+            WorkerError: CUDA will not pin it.
+        """
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pinned = ring.ctypes.data
+        self._under_way: deque[tuple[torch.cuda.Event, Batch]] = deque()
+        code = torch.cuda.cudart().cudaHostRegister(ring.ctypes.data, ring.nbytes, 0)  # type: ignore[no-untyped-call]
+        if int(code) != 0:
+            raise WorkerError(
+                f"{ring.nbytes:,} bytes of batches cannot be pinned for {device} (CUDA error {int(code)}); raise the "
+                "limit of locked memory (ulimit -l), lower batch_size, or copy by yourself: batch.to(device)",
+            )
+
+    def start(self, batch: Batch) -> Copy:
+        """See Copier."""
+        self._release()
+        with torch.cuda.stream(self._stream):
+            moved = as_float(batch.to(self._device, non_blocking=True))
+            event = self._stream.record_event()
+        self._under_way.append((event, batch))
+        return Copy(moved, event)
+
+    def finish(self, copy: Copy) -> Batch:
+        """See Copier."""
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(copy.event)
+        for tensor in copy.batch.tensors():
+            # The memory was taken on the side stream, and must not go back to it while this one works with it.
+            tensor.record_stream(current)
+        self._release()
+        return copy.batch
+
+    def _release(self) -> None:
+        while self._under_way and self._under_way[0][0].query():  # type: ignore[no-untyped-call]
+            self._under_way.popleft()
+
+    def close(self) -> None:
+        """See Copier."""
+        while self._under_way:
+            self._under_way.popleft()[0].synchronize()
+        if self._pinned:
+            torch.cuda.cudart().cudaHostUnregister(self._pinned)  # type: ignore[no-untyped-call]
+            self._pinned = 0
+
+
+def as_float(batch: Batch) -> Batch:
+    """The batch with int16 samples made float32 in [-1, 1], wherever they lie."""
+    if batch.audio is None or batch.audio.dtype != torch.int16:
+        return batch
+    return replace(batch, audio=batch.audio.to(torch.float32).mul_(float(PCM_SCALE)))
+
+
+def device_copier(device: torch.device | str | None, ring: npt.NDArray[np.uint8]) -> Copier | None:
+    """A copier for a CUDA device; None for others, whose copies PyTorch does at once."""
+    if device is None or torch.device(device).type != "cuda":
+        return None
+    return DeviceCopier(torch.device(device), ring)
+
+
+def crosses_as_int16(device: Any) -> bool:
+    """Whether samples are to be int16 in the ring: half the bytes on the bus, made floats on the device."""
+    return device is not None and torch.device(device).type == "cuda"

@@ -1,0 +1,95 @@
+"""FrameFiller: the frames of a clip's views, from their packets in the shard to their places in a slot.
+
+Every stored frame that any view wants is read, checked and decoded once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.errors import DataError
+from shardkit.format.index import ClipIndex
+from shardkit.loading.frame_codecs import FrameCodec
+from shardkit.loading.frame_places import Cut, FramePlaces
+from shardkit.loading.plan import VideoPlan
+from shardkit.planning.sampling import FrameSampling, choose_frames, frames_inside
+from shardkit.planning.views import View, ViewRules
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class FramePart:
+    """One clip's frames on their way into a slot."""
+
+    __slots__ = ("_codec", "_digests", "_places", "_row", "into", "ranges")
+
+    def __init__(self, row: int, places: FramePlaces, codec: FrameCodec) -> None:
+        self._row = row
+        self._places = places
+        self._codec = codec
+        self.ranges, self._digests = codec.ranges(row, places.frames)
+        self.into = codec.destinations(places)
+
+    def pieces(self, data: Sequence[Bytes]) -> Iterable[tuple[Bytes, int, int]]:
+        """What is checked: bytes, their digest, their place in the shard."""
+        return zip(data, self._digests, (offset for offset, _ in self.ranges), strict=True)
+
+    def fill(self, data: Sequence[Bytes]) -> None:
+        """Decodes the frames into the slot."""
+        self._codec.decode(self._row, data, self._places)
+        self._places.finish()
+
+
+class FrameFiller:
+    """Makes the frame parts of one clip after another."""
+
+    def __init__(self, index: ClipIndex, plan: VideoPlan, rules: ViewRules, codec: FrameCodec) -> None:
+        self._index = index
+        self._plan = plan
+        self._rules = rules
+        self._codec = codec
+        self._sampling = FrameSampling.from_json(dict(plan.sampling))
+
+    def part(
+        self,
+        slot: Mapping[str, npt.NDArray[Any]],
+        row: int,
+        views: Sequence[View],
+        windows_s: Sequence[tuple[float, float]],
+    ) -> FramePart:
+        """Writes which frames are shown and when they were; the part that brings them."""
+        index, plan = self._index, self._plan
+        height, width = int(index.height[row]), int(index.width[row])
+        whole = (height, width) == (plan.height, plan.width)
+        cuts, counts = [], []
+        for view, (first, end) in zip(views, self._inside(row, windows_s), strict=True):
+            chosen, count = choose_frames(
+                first,
+                end,
+                count=plan.frames,
+                choice=self._rules.frame_choice,
+                share=view.frames,
+                drawn=self._rules.drawn_frames,
+            )
+            top, left = (0, 0) if whole else self._rules.crop_of(view, height, width, plan.height, plan.width)
+            cuts.append(Cut(chosen, top, left, view.flip))
+            counts.append(count)
+        slot["frame_count"][...] = counts
+        times_s = index.frame_time_s.row(row)
+        for place, cut in zip(slot["frame_times_s"], cuts, strict=True):
+            place[...] = times_s[cut.frames]
+        return FramePart(row, FramePlaces(slot["video"], cuts, height=height, width=width), self._codec)
+
+    def _inside(self, row: int, windows_s: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
+        """First and last + 1 of the stored frames in each window."""
+        index = self._index
+        stored = int(index.packet_bytes.offsets[row + 1] - index.packet_bytes.offsets[row])
+        duration_s = float(index.duration_s[row])
+        if all(window_s == (0.0, duration_s) for window_s in windows_s):
+            return [(0, stored)] * len(windows_s)
+        instants_s = self._sampling.instants(duration_s)
+        if len(instants_s) != stored:
+            raise DataError(f"{stored} frames in the index, its sampling says {len(instants_s)}")
+        return [frames_inside(instants_s, *window_s) for window_s in windows_s]

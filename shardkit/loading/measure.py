@@ -1,0 +1,126 @@
+"""Measurement: a loader that runs for a while beside a loop that does nothing, or burns Python; and what that took."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shardkit.loading.batch import Batch
+from shardkit.loading.loader import Loader
+from shardkit.loading.ring import AHEAD_BUFFERS, LEASED_BUFFERS
+from shardkit.loading.stats import LoaderStats
+from shardkit.loading.usage import process_usage
+
+WARM_UP_S = 1.0
+LEAST_BATCHES = AHEAD_BUFFERS + LEASED_BUFFERS
+"""To warm up with: each ring buffer's pages are touched. To measure: more than are ready when the clock starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a loader did in the measured time."""
+
+    stats: LoaderStats
+    """Of the measured time, without start and warm-up."""
+    tensors: Mapping[str, str]
+    """Dtype and shape of a batch's video and audio."""
+    first_batch_s: float
+    """From the call that makes the loader to the first batch: opens the data set, starts workers, fills a batch."""
+    passes_before: float
+    """How often all clips were loaded before the measured time; from 1 on, shards are as warm as memory allows."""
+    cpu_s: float
+    """CPU time of trainer and workers in the measured time, without what the loop burnt."""
+    consumer_cpu_s: float
+    """What the loop burnt."""
+    trainer_private_bytes: int
+    """Memory of the training process beyond the ring, at the end; 0 where the system does not tell."""
+
+    @property
+    def cpu_s_per_clip(self) -> float:
+        """CPU seconds that a clip costs, wherever they are spent."""
+        return self.cpu_s / self.stats.clips
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, and what follows from it."""
+        return {
+            **self.stats.to_json(),
+            "cpu_s_per_clip": self.cpu_s_per_clip,
+            "consumer_cpu_s": self.consumer_cpu_s,
+            "trainer_private_bytes": self.trainer_private_bytes,
+            "first_batch_s": self.first_batch_s,
+            "passes_before": self.passes_before,
+            "tensors": dict(self.tensors),
+        }
+
+
+def measure(
+    start: Callable[[], Loader], *, seconds: float, consumer_s: float = 0.0, warm_up_s: float = WARM_UP_S
+) -> Measurement:
+    """Runs a loader, warms it up and measures it.
+
+    Args:
+        start: Makes the loader, whose iteration must not end meanwhile; it is closed afterwards.
+        seconds: How long to measure; at least LEAST_BATCHES batches are.
+        consumer_s: CPU time in Python that the loop burns on each batch, with the interpreter's lock held.
+        warm_up_s: How long to run before, and at least LEAST_BATCHES batches.
+
+    Raises:
+        UsageError: An option of the loader is wrong.
+        DataError: A clip is damaged.
+        StorageError: The data set cannot be read.
+        WorkerError: Workers cannot be started.
+    """
+    began_s = time.monotonic()
+    with start() as loader:
+        batches: Iterator[Batch] = iter(loader)
+        tensors = _tensors(next(batches))
+        first_batch_s = time.monotonic() - began_s
+        _consume(batches, seconds=warm_up_s, consumer_s=consumer_s)
+        before, cpu_before_s = loader.stats(), _own_cpu_s()
+        burnt_s = _consume(batches, seconds=seconds, consumer_s=consumer_s)
+        after, cpu_after_s = loader.stats(), _own_cpu_s()
+        usage = process_usage(os.getpid())
+        spent_s = cpu_after_s + after.worker_cpu_s - cpu_before_s - before.worker_cpu_s
+        return Measurement(
+            stats=after.since(before),
+            tensors=tensors,
+            first_batch_s=first_batch_s,
+            passes_before=before.clips / len(loader.dataset),
+            cpu_s=max(0.0, spent_s - burnt_s),  # the system counts in hundredths of a second
+            consumer_cpu_s=burnt_s,
+            trainer_private_bytes=0 if usage is None else usage.private_bytes,
+        )
+
+
+def _consume(batches: Iterator[Batch], *, seconds: float, consumer_s: float) -> float:
+    """Takes batches for a while; returns the CPU time burnt. Each is held meanwhile, as a training step holds it."""
+    burnt_s = 0.0
+    until_s = time.monotonic() + seconds
+    for count, _batch in enumerate(batches, start=1):
+        burnt_s += _burn(consumer_s)
+        if count >= LEAST_BATCHES and time.monotonic() >= until_s:
+            break
+    return burnt_s
+
+
+def _burn(cpu_s: float) -> float:
+    began_s = time.thread_time()
+    spent_s = 0.0
+    while spent_s < cpu_s:
+        spent_s = time.thread_time() - began_s
+    return spent_s
+
+
+def _own_cpu_s() -> float:
+    """CPU time of this process, and of workers that ended: those that run are in the loader's stats."""
+    return sum(os.times()[:4])
+
+
+def _tensors(batch: Batch) -> dict[str, str]:
+    named = {"video": batch.video, "audio": batch.audio}
+    return {
+        name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        for name, tensor in named.items()
+        if tensor is not None
+    }

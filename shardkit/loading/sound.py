@@ -1,0 +1,144 @@
+"""SoundFiller: the samples of a clip's windows, from whole seconds in the shard to their places in a slot."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shardkit.format.index import ClipIndex
+from shardkit.format.wav import SAMPLE_BYTES
+from shardkit.loading.plan import AudioPlan
+
+PCM_SCALE = np.float32(1 / 32768)
+"""int16 to [-1, 1)."""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Window(NamedTuple):
+    """Samples of a clip: from `first` on, as many as there are of those wanted."""
+
+    first: int
+    samples: int
+
+
+class SecondRun(NamedTuple):
+    """Neighbouring seconds, which are read and decoded together."""
+
+    seconds: range
+    offset: int
+    """Of their bytes in the shard."""
+    sizes: list[int]
+    """Bytes of each second."""
+
+
+class SoundPart:
+    """One clip's samples on their way into a slot."""
+
+    __slots__ = ("_filler", "_out", "_row", "_runs", "_windows", "into", "ranges")
+
+    def __init__(
+        self, filler: "SoundFiller", out: npt.NDArray[Any], row: int, windows: list[Window], runs: list[SecondRun]
+    ) -> None:
+        self._filler = filler
+        self._out = out
+        self._row = row
+        self._windows = windows
+        self._runs = runs
+        self.ranges = [(run.offset, sum(run.sizes)) for run in runs]
+        self.into: list[Bytes] = []
+
+    def pieces(self, data: Sequence[Bytes]) -> Iterator[tuple[Bytes, int, int]]:
+        """What is checked: bytes, their digest, their place in the shard."""
+        digests = self._filler.index.second_xxh3.row(self._row).tolist()
+        for run, block in zip(self._runs, data, strict=True):
+            start = 0
+            for second, size in zip(run.seconds, run.sizes, strict=True):
+                yield block[start : start + size], digests[second], run.offset + start
+                start += size
+
+    def fill(self, data: Sequence[Bytes]) -> None:
+        """Writes each window's samples, and silence behind them."""
+        blocks = [self._filler.decoded(self._row, run, block) for run, block in zip(self._runs, data, strict=True)]
+        rate_hz = self._filler.plan.rate_hz
+        for out, window in zip(self._out, self._windows, strict=True):
+            first, count = window
+            if count:
+                which = next(i for i, run in enumerate(self._runs) if first // rate_hz in run.seconds)
+                skipped = first - self._runs[which].seconds.start * rate_hz
+                pcm = blocks[which][skipped : skipped + count].T
+                if out.dtype == np.int16:
+                    out[:, :count] = pcm
+                else:
+                    np.multiply(pcm, PCM_SCALE, out=out[:, :count])
+            out[:, count:] = 0
+
+
+class SoundFiller:
+    """Makes the sound parts of one clip after another."""
+
+    def __init__(self, index: ClipIndex, plan: AudioPlan, *, verify: bool) -> None:
+        """Makes a filler; without `verify`, nobody has compared digests before."""
+        self.index = index
+        self.plan = plan
+        self._flac = None
+        if plan.codec == "flac":
+            from shardkit.media.flac import FlacDecoder  # noqa: PLC0415 - FFmpeg is loaded where it is needed
+
+            # The frames' own checksums take a third of the time.
+            self._flac = FlacDecoder(verify=not verify)
+
+    def part(
+        self, slot: Mapping[str, npt.NDArray[Any]], row: int, windows_s: Sequence[tuple[float, float]]
+    ) -> SoundPart:
+        """Writes how many samples there are; the part that brings them."""
+        rate_hz, total = self.plan.rate_hz, int(self.index.audio_samples[row])
+        firsts = [round(start_s * rate_hz) for start_s, _ in windows_s]
+        windows = [Window(first, max(0, min(self.plan.samples, total - first))) for first in firsts]
+        slot["audio_samples"][...] = [window.samples for window in windows]
+        return SoundPart(self, slot["audio"], row, windows, self._runs(row, windows))
+
+    def _runs(self, row: int, windows: Sequence[Window]) -> list[SecondRun]:
+        """The seconds that the windows need, each once, ascending."""
+        index, rate_hz = self.index, self.plan.rate_hz
+        wanted = [range(w.first // rate_hz, -(-(w.first + w.samples) // rate_hz)) for w in windows if w.samples]
+        if not wanted:
+            return []
+        if self._flac is None:
+            second_bytes = rate_hz * self.plan.channels * SAMPLE_BYTES
+            total_bytes = int(index.audio_samples[row]) * self.plan.channels * SAMPLE_BYTES
+            sizes = [second_bytes] * (total_bytes // second_bytes) + [total_bytes % second_bytes]
+        else:
+            sizes = index.second_bytes.row(row).tolist()
+        start = int(index.audio_offset[row]) + int(index.audio_data_offset[row])
+        return [
+            SecondRun(seconds, start + sum(sizes[: seconds.start]), sizes[seconds.start : seconds.stop])
+            for seconds in _joined(wanted)
+        ]
+
+    def decoded(self, row: int, run: SecondRun, data: Bytes) -> npt.NDArray[np.int16]:
+        """The samples of a run of seconds.
+
+        Returns:
+            int16 [S, C].
+
+        Raises:
+            DataError: They cannot be decoded.
+        """
+        channels, rate_hz = self.plan.channels, self.plan.rate_hz
+        if self._flac is None:
+            return data.view("<i2").reshape(-1, channels)
+        stop = min(int(self.index.audio_samples[row]), run.seconds.stop * rate_hz)
+        return self._flac.decode(data, channels=channels, samples=stop - run.seconds.start * rate_hz)
+
+
+def _joined(wanted: list[range]) -> list[range]:
+    """Ranges of seconds, those that touch or overlap made one."""
+    joined: list[range] = []
+    for seconds in sorted(wanted, key=lambda seconds: seconds.start):
+        if joined and seconds.start <= joined[-1].stop:
+            joined[-1] = range(joined[-1].start, max(joined[-1].stop, seconds.stop))
+        else:
+            joined.append(seconds)
+    return joined

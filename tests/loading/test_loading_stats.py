@@ -1,0 +1,405 @@
+"""loader.stats() and measurements: sums that add up, shares that are shares, and verdicts that are true."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import astuple, replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import shardkit
+from shardkit.errors import UsageError
+from shardkit.loading import filler
+from shardkit.loading.dataset import Dataset
+from shardkit.loading.measure import LEAST_BATCHES, measure
+from shardkit.loading.ring import AHEAD_BUFFERS
+from shardkit.loading.stats import LoaderStats
+from shardkit.loading.tally import Tally
+from shardkit.loading.usage import process_usage
+from shardkit.storage.shards import ShardReader
+
+SECOND_NS = 10**9
+FOREVER = 1 << 40
+
+
+# --- figures that are made up
+
+
+def _tally(*, read=1.0, check=1.0, decode=15.0, audio=1.0, busy=19.5, clips=1000):
+    """Of two workers in ten seconds, stages in seconds; 0.5 s lie between them."""
+    stages = {"read": read, "check": check, "decode": decode, "audio": audio, "busy": busy}
+    nanoseconds = {f"{name}_ns": round(value * SECOND_NS) for name, value in stages.items()}
+    return Tally(clips=clips, read_bytes=500_000_000, wait_ns=SECOND_NS // 2, **nanoseconds)
+
+
+def _stats(**changes):
+    """Ten seconds of a loader that cannot follow an idle loop, as its workers decode all the time."""
+    stats = LoaderStats(
+        at_s=110.0,
+        seconds=10.0,
+        batches=100,
+        clips=1000,
+        consumer_wait_s=9.5,
+        collate_s=0.1,
+        ready_batches=20,
+        workers=2,
+        replaced_workers=0,
+        worker_cpu_s=19.0,
+        tally=_tally(),
+        ring_bytes=1_000_000,
+        worker_private_bytes=(20_000_000, 21_000_000),
+        buffers_ahead=AHEAD_BUFFERS,
+    )
+    return replace(stats, **changes)
+
+
+LAZY = _tally(read=1, check=0.5, decode=3, audio=0.5, busy=6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "decode-bound: 2 of 2 workers busy 98% (decode and audio 82% of it)"),
+        ({"tally": _tally(read=7, decode=6, audio=5)}, "decode-bound: 2 of 2 workers busy 98% (decode and audio 56%"),
+        ({"tally": _tally(read=12, decode=5)}, "storage-bound: 2 of 2 workers busy 98% (read 62% of it)"),
+        ({"tally": _tally(check=12, decode=5)}, "check-bound: 2 of 2 workers busy 98% (check 62% of it)"),
+        ({"tally": _tally(decode=1)}, "overhead-bound: 2 of 2 workers busy 98% (other 79% of it)"),
+        ({"consumer_wait_s": 0.49}, "the consumer is the bottleneck: it waited 5% of its time for batches, workers"),
+        ({"consumer_wait_s": 0.1, "tally": LAZY}, "the consumer is the bottleneck: it waited 1% of its time for"),
+        ({"consumer_wait_s": 0.1, "collate_s": 8, "tally": LAZY}, "the training process is the bottleneck: planning,"),
+        ({"consumer_wait_s": 2, "collate_s": 8, "tally": LAZY}, "labels and transform take 80% of its time; it waited"),
+        ({"consumer_wait_s": 4, "tally": LAZY}, "neither: workers busy 30%, and the consumer waited 40% of its time;"),
+        ({"worker_cpu_s": 7.4}, "(decode and audio 82% of it); each got 40% of a core: more runs here than there are"),
+        ({"batches": 0, "clips": 0}, "no batch was loaded yet"),
+    ],
+)
+def test_verdict_names_what_the_others_wait_for(changes, verdict):
+    """Workers by the stage that takes most, the loop, the code between them, or none of these; in one line."""
+    line = _stats(**changes).verdict
+    assert verdict in line
+    assert "\n" not in line
+    assert str(_stats(**changes)).endswith(line)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"worker_cpu_s": 0.0, "worker_private_bytes": ()},
+        {"worker_cpu_s": 7.4, "replaced_workers": 1},
+        {"worker_cpu_s": 5.0, "tally": _tally(read=12, decode=5)},
+        {"worker_cpu_s": 15.0},
+    ],
+    ids=["threads", "replaced workers", "waiting for storage", "a core each"],
+)
+def test_no_core_is_said_to_be_missing_where_that_is_not_known(changes):
+    """Threads and workers that were replaced have no CPU time of their own, and reading needs little."""
+    assert "of a core" not in _stats(**changes).verdict
+
+
+def test_stages_and_wait_are_all_the_time_that_workers_have():
+    """Over all clips the stages' seconds, `other` and `wait` are the measured time times the workers."""
+    stats = _stats()
+    assert stats.stages_s() == pytest.approx(
+        {"read": 0.001, "check": 0.001, "decode": 0.015, "audio": 0.001, "other": 0.0015, "wait": 0.0005}
+    )
+    assert sum(stats.stages_s().values()) * stats.tally.clips == pytest.approx(stats.seconds * stats.workers)
+
+
+AMOUNTS = st.just(0.0) | st.floats(1e-6, 1000)
+COUNTS = st.integers(0, 10**12)
+
+
+@given(
+    st.builds(Tally, *[COUNTS] * 8),
+    st.tuples(AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS),
+    st.integers(0, 1000),
+    st.integers(1, 64),
+)
+def test_no_figure_is_out_of_bounds(tally, amounts, batches, workers):
+    """Whatever the sums, torn and empty ones too: shares lie in [0, 1], no time is negative, and JSON takes it all."""
+    seconds, wait_s, collate_s, ready, cpu_s = amounts
+    stats = _stats(
+        tally=tally,
+        seconds=seconds,
+        consumer_wait_s=wait_s,
+        collate_s=collate_s,
+        ready_batches=ready,
+        worker_cpu_s=cpu_s,
+        batches=batches,
+        clips=batches * 4,
+        workers=workers,
+    )
+    for share in (stats.busy_share, stats.waited_share, stats.collate_share, stats.ring_occupancy):
+        assert 0 <= share <= 1
+    assert min(stats.stages_s().values()) >= 0
+    assert stats.verdict
+    assert json.loads(json.dumps(stats.to_json(), allow_nan=False))["verdict"] == stats.verdict
+
+
+def test_since_leaves_what_came_after():
+    """Sums are differences, time is that between the two, and memory and workers are those of the later one."""
+    later = _stats(
+        at_s=112.5,
+        seconds=12.5,
+        batches=130,
+        clips=1300,
+        consumer_wait_s=10.0,
+        collate_s=0.5,
+        ready_batches=25,
+        replaced_workers=1,
+        worker_cpu_s=20.0,
+        tally=Tally(*(2 * number for number in astuple(_tally()))),
+        worker_private_bytes=(22_000_000,),
+    )
+    part = later.since(_stats())
+    assert (part.seconds, part.batches, part.clips, part.replaced_workers) == (2.5, 30, 300, 1)
+    assert (part.consumer_wait_s, part.collate_s, part.ready_batches, part.worker_cpu_s) == (0.5, 0.4, 5, 1.0)
+    assert part.tally == _tally()
+    assert part.worker_private_bytes == (22_000_000,)
+    assert part.clips_per_s == 120.0
+    assert part.mb_per_s == 200.0
+
+
+def test_cpu_time_is_never_negative_after_a_worker_was_replaced():
+    """The new worker begins at zero."""
+    assert _stats(worker_cpu_s=3.0, replaced_workers=1).since(_stats()).worker_cpu_s == 0.0
+
+
+# --- figures of real loaders
+
+
+def _loader(source, **options):
+    return shardkit.loader(source, **({"batch_size": 4, "workers": 2} | options))
+
+
+def _over(loader, *, seconds, warm_up=8):
+    """Stats of a while in which the loop does nothing, after some batches."""
+    batches = iter(loader)
+    for _ in islice(batches, warm_up):
+        pass
+    before = loader.stats()
+    until_s = time.monotonic() + seconds
+    for _ in batches:
+        if time.monotonic() >= until_s:
+            break
+    return loader.stats().since(before)
+
+
+def test_stats_need_workers(packed):
+    """Before the first iteration and after close() there is nothing to tell: a UsageError that says so."""
+    loader = _loader(packed, worker_type="thread")
+    with pytest.raises(UsageError, match=r"no workers run.*iterated"):
+        loader.stats()
+    next(iter(loader))
+    assert loader.stats().batches == 1
+    loader.close()
+    with pytest.raises(UsageError, match="no workers run"):
+        loader.stats()
+
+
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+def test_an_epoch_is_counted_to_the_clip(packed, worker_type):
+    """24 clips in batches of 5 are 5 batches of 25 clips with padding; the second epoch counts as the first."""
+    with _loader(packed, batch_size=5, worker_type=worker_type) as loader:
+        assert sum(1 for _ in loader) == 5
+        first = loader.stats()
+        assert sum(1 for _ in loader) == 5
+        second = loader.stats().since(first)
+    for stats in (first, second):
+        assert (stats.batches, stats.clips, stats.tally.clips) == (5, 25, 25)
+    assert second.tally.read_bytes > 0
+
+
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+def test_workers_say_where_all_their_time_went(packed, worker_type):
+    """Work and waiting, which workers measure apart, add up to the time that passed."""
+    with _loader(packed, worker_type=worker_type, epochs=FOREVER) as loader:
+        stats = _over(loader, seconds=1.5)
+    tally = stats.tally
+    assert (tally.busy_ns + tally.wait_ns) / SECOND_NS == pytest.approx(stats.seconds * 2, rel=0.25)
+    assert 0 < tally.read_ns + tally.check_ns + tally.decode_ns + tally.audio_ns < tally.busy_ns
+    assert sum(stats.stages_s().values()) * tally.clips == pytest.approx(stats.seconds * 2, rel=0.25)
+
+
+def test_bytes_are_those_of_the_sound_where_only_sound_is_loaded(packed):
+    """An epoch of modalities=('audio',) reads two bytes a sample of every clip, and none of the frames."""
+    dataset = shardkit.open(packed)
+    samples = sum(0 if clip.audio is None else clip.audio.size for clip in dataset)
+    with _loader(packed, modalities=("audio",)) as loader:
+        assert sum(1 for _ in loader) == 6
+        tally = loader.stats().tally
+    assert tally.read_bytes == 2 * samples
+    assert tally.decode_ns < tally.audio_ns
+
+
+def test_memory_and_cpu_time_are_those_of_each_worker(packed):
+    """Two processes: memory of each, CPU time that fits the clock. Threads: none of their own."""
+    with _loader(packed, epochs=FOREVER) as loader:
+        stats = _over(loader, seconds=0.5)
+        assert stats.ring_bytes == loader._engine.ring.region.size_bytes
+    assert len(stats.worker_private_bytes) == 2
+    assert all(1_000_000 < private_bytes < 150_000_000 for private_bytes in stats.worker_private_bytes)
+    assert 0 < stats.worker_cpu_s < 2 * stats.seconds + 0.1
+    with _loader(packed, worker_type="thread", epochs=FOREVER) as loader:
+        stats = _over(loader, seconds=0.1)
+    assert stats.worker_private_bytes == ()
+    assert stats.worker_cpu_s == 0.0
+
+
+def test_a_replaced_worker_is_counted_and_its_work_stays(packed):
+    """A worker is killed: one replacement, and every clip that was handed out was tallied by somebody."""
+    with _loader(packed, epochs=FOREVER) as loader:
+        batches = iter(loader)
+        for _ in islice(batches, 30):
+            pass
+        engine = loader._engine
+        before = loader.stats()
+        busiest = max(range(2), key=lambda worker: engine._board.tally_of(worker).clips)
+        os.kill(engine._crew.pids()[busiest], signal.SIGKILL)
+        for _ in islice(batches, 30):
+            pass
+        after = loader.stats()
+    assert (before.replaced_workers, after.replaced_workers) == (0, 1)
+    assert after.clips == 240
+    # A run is one clip here: what the worker had not told yet was done again.
+    assert after.tally.clips >= after.clips
+    assert all(now >= then for now, then in zip(astuple(after.tally), astuple(before.tally), strict=True))
+    assert min(after.since(before).stages_s().values()) >= 0
+
+
+# --- verdicts of real loaders
+
+
+SLOW_S = 0.05
+"""What takes so long takes most of the time, also where other programs take the cores."""
+
+
+class _SlowReader(ShardReader):
+    """A disk that takes SLOW_S."""
+
+    def read(self, shard, ranges, into=None):
+        time.sleep(SLOW_S)
+        return super().read(shard, ranges, into)
+
+
+class _SlowDataset(Dataset):
+    """Clips on such a disk."""
+
+    def reader(self):
+        return _SlowReader(self.folder, self.shard_names)
+
+
+def test_slow_storage_is_named(packed):
+    """Reading that takes most of the workers' time makes a loader storage-bound."""
+    fast = shardkit.open(packed)
+    slow = _SlowDataset(fast.folder, fast.manifest, fast.index, fast.rows)
+    with _loader(slow, worker_type="thread", epochs=FOREVER) as loader:
+        stats = _over(loader, seconds=0.7, warm_up=2)
+    assert stats.verdict.startswith("storage-bound: 2 of 2 workers busy ")
+    assert stats.stages_s()["read"] >= SLOW_S
+
+
+def test_slow_decoding_is_named(packed, monkeypatch):
+    """Decoding that takes most of the workers' time makes a loader decode-bound."""
+    real = filler.frame_codec
+
+    def slow_codec(index, plan):
+        codec = real(index, plan)
+        decode = codec.decode
+
+        def slowly(row, data, places):
+            time.sleep(SLOW_S)
+            decode(row, data, places)
+
+        codec.decode = slowly
+        return codec
+
+    monkeypatch.setattr(filler, "frame_codec", slow_codec)
+    with _loader(packed, worker_type="thread", epochs=FOREVER) as loader:
+        stats = _over(loader, seconds=0.7, warm_up=2)
+    assert stats.verdict.startswith("decode-bound: 2 of 2 workers busy ")
+
+
+def test_a_slow_loop_is_named(packed):
+    """A loop that takes 40 ms a batch waits for nothing, finds the ring full, and is the bottleneck."""
+    with _loader(packed, epochs=FOREVER) as loader:
+        batches = iter(loader)
+        for _ in islice(batches, 8):
+            time.sleep(0.04)
+        before = loader.stats()
+        for _ in islice(batches, 20):
+            time.sleep(0.04)
+        stats = loader.stats().since(before)
+    assert stats.verdict.startswith("the consumer is the bottleneck: it waited ")
+    assert stats.ring_occupancy > 0.9
+
+
+def test_a_slow_transform_is_named(packed):
+    """`transform` runs in the training process, and what it takes is not the loop's."""
+
+    def transform(batch):
+        time.sleep(0.04)
+        return batch
+
+    with _loader(packed, epochs=FOREVER, transform=transform) as loader:
+        stats = _over(loader, seconds=0.8)
+    assert stats.verdict.startswith("the training process is the bottleneck: planning, labels and transform take ")
+
+
+# --- measuring
+
+
+def test_a_measurement_leaves_start_and_warm_up_out(packed):
+    """Only the measured time is in its stats; the loader is closed afterwards."""
+    made = []
+
+    def start():
+        made.append(_loader(packed, worker_type="thread", epochs=FOREVER))
+        return made[0]
+
+    began_s = time.monotonic()
+    measured = measure(start, seconds=0.3, warm_up_s=0.2)
+    took_s = time.monotonic() - began_s
+    stats = measured.stats
+    assert stats.seconds >= 0.3
+    assert stats.seconds + measured.first_batch_s + 0.2 <= took_s
+    assert stats.batches >= LEAST_BATCHES
+    assert stats.clips == 4 * stats.batches
+    assert measured.passes_before >= 4 * (LEAST_BATCHES + 1) / 24
+    assert measured.tensors == {"video": "uint8 [4, 8, 3, 96, 128]", "audio": "float32 [4, 1, 32000]"}
+    assert measured.consumer_cpu_s == 0.0
+    assert measured.trainer_private_bytes > 0
+    with pytest.raises(UsageError, match="no workers run"):
+        made[0].stats()
+
+
+def test_a_measurement_burns_what_it_is_told_to(packed):
+    """5 ms of Python on every batch, none of it counted as the loader's."""
+    measured = measure(
+        lambda: _loader(packed, worker_type="thread", epochs=FOREVER), seconds=0.3, consumer_s=0.005, warm_up_s=0.0
+    )
+    assert measured.consumer_cpu_s >= 0.005 * measured.stats.batches
+    assert 0 <= measured.cpu_s <= 3 * measured.stats.seconds
+    assert json.loads(json.dumps(measured.to_json()))["cpu_s_per_clip"] == measured.cpu_s / measured.stats.clips
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="what a process uses is known from /proc only")
+def test_usage_is_that_of_a_process_that_runs():
+    """Memory that is touched shows; a process that has ended, waited for or not, uses nothing."""
+    before = process_usage(os.getpid())
+    held = bytearray(os.urandom(1)) * 32_000_000
+    after = process_usage(os.getpid())
+    assert after.private_bytes - before.private_bytes > 0.8 * len(held)
+    assert after.cpu_s >= before.cpu_s
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process_usage(process.pid) is None
+        process.wait()
+        assert process_usage(process.pid) is None
