@@ -5,6 +5,7 @@ shardkit.open     a packed data set: random access, selection
 shardkit.loader   batches for a training loop
 shardkit.decode   one raw sample of a `webdataset` pipeline
 shardkit.relabel  other labels and splits for packed media
+shardkit.transforms  augmentation and front ends for batches on their device
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from shardkit.errors import (
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
 if TYPE_CHECKING:
+    from shardkit import transforms
     from shardkit.front_door import loader, pack, relabel
     from shardkit.loading.batch import Batch, Events
     from shardkit.loading.dataset import Dataset
@@ -60,6 +62,7 @@ __all__ = [
     "open",
     "pack",
     "relabel",
+    "transforms",
 ]
 
 # Imported when first used: `import shardkit` costs neither torch nor a decoder.
@@ -81,11 +84,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "transforms":
+        return import_module("shardkit.transforms")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'shardkit' has no attribute {name!r}")
-    from importlib import import_module
-
     module, original = home
     value = globals()[name] = getattr(import_module(module), original)
     return value

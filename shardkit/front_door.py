@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shardkit.loading.loader import Loader
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
+    from shardkit.planning.sampling import FrameChoice
 
 PathLike = str | os.PathLike[str]
 
@@ -33,8 +34,11 @@ def pack(
     segment_s: float = 1.0,
     size: int = 256,
     fit: Literal["short", "square"] = "short",
-    quality: int = 90,
-    chroma: Literal["420", "444"] = "420",
+    video_codec: Literal["mjpeg", "h264", "raw"] = "mjpeg",
+    quality: int | None = None,
+    chroma: Literal["420", "444"] | None = None,
+    crf: int | None = None,
+    audio_codec: Literal["pcm", "flac"] = "pcm",
     audio_rate: int | Literal["native"] = 16000,
     audio_channels: int = 1,
     require: Literal["av", "audio", "video", "any"] = "av",
@@ -65,8 +69,12 @@ def pack(
         segment_s: Length of a segment in seconds.
         size: Short side of the stored frames in pixels.
         fit: `short` keeps the aspect, `square` keeps the centre square.
-        quality: JPEG quality, 1 to 100.
-        chroma: JPEG colour at half (`420`) or full (`444`) resolution.
+        video_codec: `mjpeg`; `h264` takes half the bytes, more time to decode, and any frame needs those before it, up
+            to eight; `raw` takes fifteen times the bytes and no decoding. The last two make an odd `size` even.
+        quality: Of `mjpeg`: JPEG quality, 1 to 100; None is 90.
+        chroma: Of `mjpeg`: colour at half (`420`) or full (`444`) resolution; None is half.
+        crf: Of `h264`: x264's constant rate factor, 1 (best) to 51; None is 13.
+        audio_codec: `pcm`, or `flac`: the same samples in about half the bytes.
         audio_rate: Sample rate in Hz, or `native` to keep each source's.
         audio_channels: 1 mixes to mono, 2 to stereo.
         require: What a clip must have: picture and sound (`av`), one of them, or `any`.
@@ -98,7 +106,7 @@ def pack(
     """
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
-    from shardkit.packing.settings import PackSettings
+    from shardkit.packing.settings import PackSettings, video_settings
     from shardkit.packing.splits import parse_split
     from shardkit.planning.sampling import FrameSampling
     from shardkit.storage.files import local_path
@@ -115,8 +123,8 @@ def pack(
         sampling=sampling,
         size=size,
         fit=fit,
-        quality=quality,
-        chroma=chroma,
+        video=video_settings(video_codec, quality=quality, chroma=chroma, crf=crf),
+        audio_codec=audio_codec,
         audio_rate_hz=None if audio_rate == "native" else audio_rate,
         audio_channels=audio_channels,
         require=require,
@@ -150,9 +158,12 @@ def loader(
     split: str | None = None,
     modalities: Sequence[str] = ("video", "audio"),
     frames: int | None = None,
+    frame_choice: "FrameChoice" = "uniform",
     size: int | tuple[int, int] | None = None,
     crop: Literal["center", "random"] | None = "center",
+    flip: float = 0.0,
     window_s: float | None = None,
+    views: int | tuple[int, int] | None = None,
     columns: Sequence[str] = (),
     shuffle: bool = True,
     seed: int = 0,
@@ -175,11 +186,18 @@ def loader(
         batch_size: Clips a batch on each rank.
         split: Load this split only; "" is the clips without one.
         modalities: What to load, of `video` and `audio`; the other costs no bytes.
-        frames: T, chosen evenly from the stored frames of the window; None takes all.
+        frames: T, chosen from the stored frames of the window; None takes all.
+        frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
+            that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else
+            from the middle.
         size: Height and width to crop to; None needs frames of one size.
         crop: Where to crop: the `center`, at `random`, or None for frames that have the size already.
+        flip: Chance that a clip's frames are mirrored.
         window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
             middle; None loads whole clips.
+        views: A number V of independent views of every clip, for contrastive training: each has its own random window,
+            frames, crop and flip; or (windows, crops) at fixed places, window by window, for multi-view evaluation.
+            Video becomes [B, V, T, 3, H, W], audio [B, V, C, S].
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
         seed: Of order, windows and crops.
@@ -187,7 +205,7 @@ def loader(
             whose number is one less than a multiple of it, also when it was resumed.
         drop_last: Leave out the last, short batch, instead of padding it with weight 0.
         decoder: `auto` takes libjpeg-turbo for JPEG frames, `decord` decord for all.
-        workers: Workers; None: this rank's share of the cores, less one.
+        workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd.
         transform: Called with each batch in the training process; what it returns is yielded.
         on_error: A clip that cannot be loaded is an error (`raise`), or is logged (logger `shardkit`), counted
@@ -220,9 +238,12 @@ def loader(
             split=split,
             modalities=_names("modalities", modalities),
             frames=frames,
+            frame_choice=frame_choice,
             size=size,
             crop=crop,
+            flip=flip,
             window_s=window_s,
+            views=views,
             columns=_names("columns", columns),
             shuffle=shuffle,
             seed=seed,

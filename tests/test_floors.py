@@ -21,6 +21,7 @@ FLOORS = {
     "storage": 3,
     "annotations": 3,
     "loading": 4,
+    "transforms": 4,
     "packing": 4,
     "tasks": 4,
     "report": 4,
@@ -30,7 +31,8 @@ FLOORS = {
     "__main__": 5,
 }
 HOMES = {
-    "torch": {"loading", "tasks"},
+    "torch": {"loading", "tasks", "transforms"},
+    "torchaudio": {"transforms"},
     "av": {"media"},
     "decord": {"media"},
     "simplejpeg": {"media"},
@@ -89,7 +91,7 @@ def test_imports_go_downwards_only(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_foreign_libraries_stay_in_their_place(path):
-    """Torch is for loading and tasks, FFmpeg and the decoders for media, fsspec for storage."""
+    """Torch is for loading, transforms and tasks, FFmpeg and the decoders for media, fsspec for storage."""
     for line, name in _imports(path):
         homes = HOMES.get(name.split(".")[0])
         assert homes is None or _home(path) in homes, f"{path}:{line}: imports {name}"

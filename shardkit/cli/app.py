@@ -36,11 +36,73 @@ class Fit(str, Enum):
     SQUARE = "square"
 
 
+class VideoCodec(str, Enum):
+    """How frames are stored."""
+
+    MJPEG = "mjpeg"
+    H264 = "h264"
+    RAW = "raw"
+
+
+class AudioCodec(str, Enum):
+    """How samples are stored."""
+
+    PCM = "pcm"
+    FLAC = "flac"
+
+
 class Chroma(str, Enum):
     """Chroma subsampling."""
 
     HALF = "420"
     FULL = "444"
+
+
+class Modality(str, Enum):
+    """What statistics are of."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class FrontEnd(str, Enum):
+    """Front ends of published models."""
+
+    AST = "ast"
+    PSLA = "psla"
+    PASST = "passt"
+    MBT = "mbt"
+    VGGISH = "vggish"
+
+
+class FrameChoice(str, Enum):
+    """Which of the stored frames are loaded."""
+
+    UNIFORM = "uniform"
+    RANDOM = "random"
+    CONTIGUOUS = "contiguous"
+
+
+class Crop(str, Enum):
+    """Where frames are cropped."""
+
+    CENTER = "center"
+    RANDOM = "random"
+    NONE = "none"
+
+
+class Decoder(str, Enum):
+    """What decodes frames."""
+
+    AUTO = "auto"
+    DECORD = "decord"
+
+
+class WorkerType(str, Enum):
+    """What workers are."""
+
+    PROCESS = "process"
+    THREAD = "thread"
 
 
 class Require(str, Enum):
@@ -102,8 +164,20 @@ def pack(
     segment: Annotated[float, typer.Option(help="Seconds of a segment.")] = 1.0,
     size: Annotated[int, typer.Option(help="Short side of the stored frames, in pixels.")] = 256,
     fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = Fit.SHORT,
-    quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 90,
-    chroma: Annotated[Chroma, typer.Option(help="JPEG colour at half (420) or full (444) resolution.")] = Chroma.HALF,
+    video_codec: Annotated[
+        VideoCodec,
+        typer.Option(help="mjpeg; h264: half the bytes, slower; raw: nothing to decode, fifteen times the bytes."),
+    ] = VideoCodec.MJPEG,
+    quality: Annotated[int | None, typer.Option(help="Of mjpeg: JPEG quality, 1 to 100. [default: 90]")] = None,
+    chroma: Annotated[
+        Chroma | None, typer.Option(help="Of mjpeg: colour at half (420) or full (444) resolution. [default: 420]")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Of h264: x264's constant rate factor, 1 (best) to 51. [default: 13]")
+    ] = None,
+    audio_codec: Annotated[
+        AudioCodec, typer.Option(help="pcm, or flac: the same samples in about half the bytes.")
+    ] = AudioCodec.PCM,
     audio_rate: Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")] = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
     require: Annotated[Require, typer.Option(help="What a clip must have.")] = Require.AV,
@@ -149,8 +223,11 @@ def pack(
             segment_s=segment,
             size=size,
             fit=fit.value,
+            video_codec=video_codec.value,
             quality=quality,
-            chroma=chroma.value,
+            chroma=None if chroma is None else chroma.value,
+            crf=crf,
+            audio_codec=audio_codec.value,
             audio_rate="native" if audio_rate == "native" else int(audio_rate),
             audio_channels=audio_channels,
             require=require.value,
@@ -193,6 +270,102 @@ def info(
         _print_json(numbers.to_json())
     else:
         show_info(numbers)
+
+
+@app.command()
+def stats(
+    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
+    modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = Modality.AUDIO,
+    frontend: Annotated[FrontEnd, typer.Option(help="Whose features; for audio.")] = FrontEnd.AST,
+    size: Annotated[int | None, typer.Option(help="For video: crop the centre, where frames differ in size.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. [default: as in shardkit.loader]")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compute mean and standard deviation of a split, for a front end or for normalising frames.
+
+    \b
+    Examples:
+      shardkit stats shards --split train --frontend ast
+      shardkit stats shards --split train --modality video
+    """  # noqa: D301
+    from shardkit.cli.statistics import measure_statistics, show_statistics
+
+    measured = measure_statistics(
+        path,
+        split=split,
+        frontend=frontend.value if modality is Modality.AUDIO else None,
+        size=size,
+        workers=workers,
+        quiet=json_,
+    )
+    if json_:
+        _print_json(measured.to_json())
+    else:
+        show_statistics(measured)
+
+
+@app.command()
+def bench(
+    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
+    batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
+    frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
+    frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = FrameChoice.UNIFORM,
+    size: Annotated[int | None, typer.Option(help="Height and width to crop to. [default: as stored]")] = None,
+    crop: Annotated[Crop, typer.Option(help="Where to crop.")] = Crop.CENTER,
+    window: Annotated[float | None, typer.Option(help="Seconds of each clip. [default: whole clips]")] = None,
+    modalities: Annotated[str, typer.Option(help="video, audio or both.")] = "video,audio",
+    decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = Decoder.AUTO,
+    worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = WorkerType.PROCESS,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Numbers of workers to measure with, such as 2 or 1,2,4. [default: as a loader's]"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each, after a second of warm-up.")] = 10.0,
+    consumer_ms: Annotated[
+        float, typer.Option(help="Python that the loop burns on each batch: would yours be held up?")
+    ] = 0.0,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write all figures here as JSON; - prints only them.")
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE.png", help="Draw throughput over workers; needs 'shardkit[plot]'.")
+    ] = None,
+) -> None:
+    """Measure how fast a data set loads on this machine, and say what holds it up.
+
+    \b
+    Examples:
+      shardkit bench shards --split train --size 224
+      shardkit bench shards --size 224 --workers 1,2,4,8 --consumer-ms 12 --json bench.json --plot bench.png
+    """  # noqa: D301
+    from shardkit.cli.bench import STANDARD_OUTPUT, run_bench, show_bench
+
+    report = run_bench(
+        path,
+        {
+            "split": split,
+            "batch_size": batch_size,
+            "frames": frames,
+            "frame_choice": frame_choice.value,
+            "size": size,
+            "crop": None if crop is Crop.NONE else crop.value,
+            "window_s": window,
+            "modalities": tuple(name.strip() for name in modalities.split(",")),
+            "decoder": decoder.value,
+            "worker_type": worker_type.value,
+        },
+        workers=workers,
+        seconds=seconds,
+        consumer_ms=consumer_ms,
+        json_path=json_,
+        plot_path=plot,
+    )
+    if json_ == STANDARD_OUTPUT:
+        _print_json(report.to_json())
+    else:
+        show_bench(report)
 
 
 @app.command()

@@ -1,0 +1,136 @@
+"""`shardkit stats`: a split's mean and standard deviation, and what to paste into the training script."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import shardkit
+from shardkit.cli.show import LINE_EVERY_S
+
+if TYPE_CHECKING:
+    from shardkit.loading.batch import Batch
+    from shardkit.loading.dataset import Dataset
+    from shardkit.loading.loader import Loader
+    from shardkit.transforms.dataset_statistics import Statistics
+    from shardkit.transforms.frontends import FrontEndName
+
+BATCH_SIZE = 8
+DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStatistics:
+    """Statistics, and what they are of."""
+
+    path: str
+    split: str | None
+    frontend: "FrontEndName | None"
+    """None: of the frames."""
+    sample_rate_hz: int | None
+    numbers: "Statistics"
+
+    @property
+    def call(self) -> str:
+        """What makes the normalisation of these numbers, as Python."""
+        mean = [round(value, DIGITS) for value in self.numbers.mean]
+        std = [round(value, DIGITS) for value in self.numbers.std]
+        if self.frontend is None:
+            return f"shardkit.transforms.Normalize(mean={tuple(mean)}, std={tuple(std)})"
+        return (
+            f'shardkit.transforms.frontend("{self.frontend}", sample_rate_hz={self.sample_rate_hz}, '
+            f"mean={mean[0]}, std={std[0]})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers in full, and the call."""
+        return {
+            "path": self.path,
+            "split": self.split,
+            "modality": "video" if self.frontend is None else "audio",
+            "frontend": self.frontend,
+            "sample_rate_hz": self.sample_rate_hz,
+            **self.numbers.to_json(),
+            "call": self.call,
+        }
+
+
+def measure_statistics(
+    path: str,
+    *,
+    split: str | None,
+    frontend: "FrontEndName | None",
+    size: int | None,
+    workers: int | None,
+    quiet: bool,
+) -> MeasuredStatistics:
+    """Computes them, with the progress on standard error.
+
+    Raises:
+        UsageError: An option is wrong, or there is nothing to take the mean of.
+        DataError: A clip is damaged.
+        StorageError: The data set cannot be read.
+    """
+    dataset = shardkit.open(path)
+    if split is not None:
+        dataset = dataset.select(split=split)
+    rate_hz = front = None
+    if frontend is not None:
+        rate_hz = _sample_rate_hz(dataset)
+        front = shardkit.transforms.frontend(frontend, sample_rate_hz=rate_hz)
+    loader = shardkit.loader(
+        dataset,
+        batch_size=BATCH_SIZE,
+        modalities=("video",) if front is None else ("audio",),
+        size=size,
+        crop="center",
+        shuffle=False,
+        workers=workers,
+    )
+    with loader:
+        numbers = shardkit.transforms.statistics(_watched(loader, quiet=quiet), frontend=front)
+    return MeasuredStatistics(path, split, frontend, rate_hz, numbers)
+
+
+def show_statistics(measured: MeasuredStatistics) -> None:
+    """Prints the numbers and the call."""
+    numbers = measured.numbers
+    of = "frames in [0, 1], red green blue" if measured.frontend is None else f"features of {measured.frontend}"
+    where = measured.path if measured.split is None else f"{measured.path}, split {measured.split}"
+    typer.echo(f"{where}: {of}, {numbers.clips:,} clips, {numbers.frames:,} frames")
+    typer.echo(f"mean  {'  '.join(f'{value:.{DIGITS}f}' for value in numbers.mean)}")
+    typer.echo(f"std   {'  '.join(f'{value:.{DIGITS}f}' for value in numbers.std)}")
+    typer.echo(measured.call)
+
+
+def _sample_rate_hz(dataset: "Dataset") -> int:
+    """Of the first clip that has sound: the loader refuses clips that differ."""
+    index = dataset.index
+    with_sound = dataset.rows[index.audio_bytes[dataset.rows] > 0]
+    if not len(with_sound):
+        raise shardkit.UsageError(f"{dataset.folder}: no clip here has sound; --modality video is what there is")
+    return int(index.audio_rate_hz[with_sound[0]])
+
+
+def _watched(loader: "Loader", *, quiet: bool) -> "Iterator[Batch]":
+    """The loader's batches; on a terminal a bar says how far it is, elsewhere a line now and then."""
+    console = Console(stderr=True, quiet=quiet)
+    clips = len(loader.dataset)
+    if console.is_terminal and not quiet:
+        columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("measuring", total=clips)
+            for batch in loader:
+                yield batch
+                bar.advance(task, len(batch))
+        return
+    next_line_s = time.monotonic() + LINE_EVERY_S
+    for number, batch in enumerate(loader, start=1):
+        yield batch
+        if time.monotonic() >= next_line_s:
+            next_line_s = time.monotonic() + LINE_EVERY_S
+            console.print(f"{min(number * BATCH_SIZE, clips)} of {clips} clips")
