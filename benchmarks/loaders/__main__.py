@@ -1,0 +1,104 @@
+"""The whole benchmark: makes what is missing, finds worker counts, measures in turns, prints and stores the ratios.
+
+python -m benchmarks.loaders --data .bench --repeats 5 --json benchmarks/results/loaders.json
+python -m benchmarks.loaders --data .bench --cases 'shardkit-*' 'bare-*' --repeats 3
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.loaders.cases import Case, chosen_cases
+from benchmarks.loaders.contestants import contestant
+from benchmarks.loaders.contestants.contract import Setup
+from benchmarks.loaders.machine import machine, versions
+from benchmarks.loaders.measurement import Timing
+from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
+from benchmarks.loaders.ratios import Verdict, requirements, verdict
+from benchmarks.loaders.report import cases_table, ratios_table, write_json
+from benchmarks.loaders.rounds import REPOSITORY, Plan, Results, calibrate, measure_rounds, usable_cores
+from benchmarks.loaders.scale import FULL, TINY, Scale
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=REPOSITORY / ".bench", help="folder to work in (.bench)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="measured, of each case in each round (10)")
+    parser.add_argument("--clips", type=int, help="fewer clips, for a quick look")
+    parser.add_argument("--cases", nargs="+", default=["*"], help="patterns of names, such as 'shardkit-*@square'")
+    parser.add_argument("--json", type=Path, help="where all figures go")
+    parser.add_argument("--setups", type=Path, help="take worker counts from the JSON of an earlier run")
+    parser.add_argument("--prepare-only", action="store_true", help="make what is missing, and stop")
+    parser.add_argument("--workers", type=int, help="processes that make what is missing (one a core)")
+    parser.add_argument("--tiny", action="store_true", help="24 clips of a second: to see that everything works")
+    return parser.parse_args(arguments)
+
+
+def prepare(folder: BenchFolder, scale: Scale, cases: list[Case], results: Results, workers: int | None) -> int:
+    """Makes what the cases read, and reads it once; returns the bytes that are in the page cache then."""
+    read: set[Path] = set()
+    for case in cases:
+        read.add(make_packed(folder, scale, case.stored, workers=workers))
+        if case.contestant == "originals":
+            read.add(folder.media)
+        try:
+            copy = contestant(case.contestant).prepare
+        except ImportError as exc:
+            results.errors[case.name] = f"not installed: {exc}"
+            continue
+        if copy is not None:
+            read.add(copy(folder, scale, case.stored))
+    return sum(map(read_once, sorted(read)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs it; the exit code is 1 where a case failed."""
+    options = _options(arguments)
+    cases = chosen_cases(options.cases)
+    scale = TINY if options.tiny else FULL
+    scale = replace(scale, clips=options.clips or scale.clips)
+    results = Results()
+    cached_bytes = prepare(BenchFolder(options.data), scale, cases, results, options.workers)
+    if options.prepare_only:
+        return 0
+    if options.setups:
+        stored = json.loads(options.setups.read_text())
+        results.setups = {name: Setup(**fields) for name, fields in stored["setups"].items()}
+        results.tried = stored["tried_clips_per_s"]
+    if options.tiny:
+        timing = calibration = Timing(warm_up_s=0, measured_s=0.1, measured_batches=2)
+    else:
+        timing = Timing(warm_up_s=3, measured_s=options.seconds, measured_batches=24)
+        calibration = Timing(warm_up_s=2, measured_s=4, measured_batches=12)
+    plan = Plan(options.data.absolute(), options.tiny, usable_cores(), timing, calibration, options.repeats)
+    about = {
+        "machine": machine(),
+        "versions": versions(),
+        "cache": f"warm: all {cached_bytes:,} bytes were read once before the first round",
+        "clips": scale.clips,
+        "batch_size": scale.batch_size,
+        "seconds": timing.measured_s,
+        "is_tiny": options.tiny,
+    }
+
+    def verdicts() -> list[Verdict]:
+        found = (verdict(r, results.rounds) for r in requirements(cores=plan.cores, batch_size=scale.batch_size))
+        return [one for one in found if one is not None]
+
+    def store() -> None:
+        if options.json:
+            write_json(options.json, about, results, verdicts())
+
+    calibrate(plan, cases, results)
+    measure_rounds(plan, cases, results, after_round=store)
+    print(f"\n{cases_table(cases, results)}\n\n{ratios_table(verdicts())}")
+    for name, error in results.errors.items():
+        print(f"\n{name} failed: {error}", file=sys.stderr)
+    return 1 if results.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""webdataset on the packed tars, as its documentation advises: shards drawn with replacement, batched in workers."""
+
+from collections.abc import Iterator
+
+import msgpack
+import webdataset as wds
+
+from benchmarks.loaders.contestants.contract import Contestant, Delivered, Work
+from benchmarks.loaders.contestants.gathering import PREFETCH_BATCHES, Clip, ClipMaker, collate, delivered
+
+SHUFFLED_CLIPS = 1000
+"""The buffer that its examples shuffle with, of members not decoded yet."""
+
+
+def stream(work: Work) -> Iterator[Delivered]:
+    """Endless with resampled shards; a single epoch with every shard once, split over the workers."""
+    make = ClipMaker.of(work)
+
+    def clip(sample: dict) -> Clip:
+        (label,) = msgpack.unpackb(sample["msg"])["labels"].values()
+        return make(sample["mp4"], sample["wav"], label["ids"][0], sample["__key__"])
+
+    is_endless = work.epochs is None
+    urls = [str(path) for path in work.folder.shards(work.stored)]
+    dataset = (
+        wds.WebDataset(urls, resampled=is_endless, shardshuffle=False if is_endless else len(urls), seed=work.seed)
+        .shuffle(SHUFFLED_CLIPS)
+        .map(clip)
+        .batched(work.scale.batch_size, collation_fn=collate)
+    )
+    loader = wds.WebLoader(
+        dataset,
+        batch_size=None,
+        num_workers=work.setup.workers,
+        persistent_workers=True,
+        prefetch_factor=PREFETCH_BATCHES,
+    )
+    yield from delivered(loader)
+
+
+CONTESTANTS = {"webdataset": Contestant(stream)}

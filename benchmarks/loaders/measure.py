@@ -1,0 +1,105 @@
+"""One measurement, in this process: `python -m benchmarks.loaders.measure`, with a JSON of `Request` on its input."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.loaders.cases import Case
+from benchmarks.loaders.contestants import contestant
+from benchmarks.loaders.contestants.contract import Delivered, Setup, Work
+from benchmarks.loaders.measurement import Measurement, Timing
+from benchmarks.loaders.prepare import BenchFolder
+from benchmarks.loaders.process_tree import cpu_s
+from benchmarks.loaders.scale import FULL, TINY, Scale
+
+WARM_UP_BATCHES = 8
+"""At least; the first ones find queues empty and memory fresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure, in a form that JSON carries."""
+
+    root: str
+    is_tiny: bool
+    case: Case
+    setup: Setup
+    seed: int
+    timing: Timing
+
+    @classmethod
+    def of_json(cls, text: str) -> "Request":
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        kinds = {"case": Case, "setup": Setup, "timing": Timing}
+        return cls(**{name: kinds[name](**value) if name in kinds else value for name, value in fields.items()})
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self))
+
+
+def measured(request: Request) -> Measurement:
+    """Runs one case."""
+    scale = TINY if request.is_tiny else FULL
+    case = request.case
+    work = Work(BenchFolder(Path(request.root)), scale, case.stored, case.decoder, request.setup, request.seed)
+    found = contestant(case.contestant)
+    if found.measure is not None:
+        return found.measure(work, request.timing)
+    # Closed, so that workers are ended before the interpreter is.
+    with closing(found.stream(work)) as stream:
+        return measured_stream(stream, scale, request.timing)
+
+
+def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -> Measurement:
+    """Warms up, then counts clips from the moment in which one batch came to the one in which another did."""
+    batch = next(stream)
+    batch.check(scale)
+    warm_s = time.perf_counter() + timing.warm_up_s
+    skipped = 0
+    while skipped < WARM_UP_BATCHES or time.perf_counter() < warm_s:
+        batch = next(stream)
+        _consume(timing.burn_ms)
+        skipped += 1
+    clips = batches = 0
+    burnt_s = 0.0
+    began_s, began_cpu_s = time.perf_counter(), cpu_s(os.getpid())
+    while batches < timing.measured_batches or time.perf_counter() - began_s < timing.measured_s:
+        # As in `for batch in loader`: the last batch is let go when the next one is there.
+        batch = next(stream)
+        burnt_s += _consume(timing.burn_ms)
+        clips += len(batch.keys)
+        batches += 1
+    elapsed_s = time.perf_counter() - began_s
+    return Measurement(clips, elapsed_s, cpu_s(os.getpid()) - began_cpu_s, burnt_s)
+
+
+def _consume(burn_ms: int) -> float:
+    """Burns CPU time in Python, as much as asked for whatever else runs; returns the seconds."""
+    began_s = time.thread_time()
+    spent_s = 0.0
+    while spent_s < burn_ms / 1000:
+        spent_s = time.thread_time() - began_s
+    return spent_s
+
+
+def main() -> None:
+    """Answers one request; nothing but the answer goes to standard output."""
+    request = Request.of_json(sys.stdin.read())
+    answer = os.fdopen(os.dup(1), "w")
+    # Peers and their workers print.
+    os.dup2(2, 1)
+    with answer:
+        answer.write(json.dumps(asdict(measured(request))))
+    # Workers are ended by now. Some of the many native libraries hang now and then when their exit handlers run.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

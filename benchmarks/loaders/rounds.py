@@ -1,0 +1,139 @@
+"""Runs cases in turns, each measurement in a process of its own, one at a time."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.loaders.cases import Case
+from benchmarks.loaders.contestants import contestant
+from benchmarks.loaders.contestants.contract import Setup
+from benchmarks.loaders.measure import Request
+from benchmarks.loaders.measurement import Measurement, Timing
+from benchmarks.loaders.prepare import BenchFolder
+
+REPOSITORY = Path(__file__).parents[2]
+LIMIT_S = 600.0
+"""No measurement takes as long: one that does hangs."""
+
+
+class CaseError(Exception):
+    """A measurement failed; the message has what the process wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does."""
+
+    root: Path
+    is_tiny: bool
+    cores: int
+    timing: Timing
+    calibration: Timing
+    repeats: int
+
+
+@dataclass(slots=True)
+class Results:
+    """What came out so far."""
+
+    setups: dict[str, Setup] = field(default_factory=dict)
+    """The best set-up of each case."""
+    tried: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Clips a second with each set-up that was tried."""
+    rounds: list[dict[str, Measurement]] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    """Cases that failed, and why; they are not tried again."""
+
+
+Runner = Callable[[Request], Measurement]
+
+
+def in_a_process(request: Request) -> Measurement:
+    """Measures in a fresh interpreter.
+
+    Raises:
+        CaseError: It failed or hung.
+    """
+    try:
+        needed = contestant(request.case.contestant).environment
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.loaders.measure"],
+            input=request.to_json(),
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            env=os.environ | (needed(BenchFolder(Path(request.root))) if needed else {}),
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise CaseError(f"{request.case.name}: nothing after {LIMIT_S:.0f} s") from exc
+    if done.returncode:
+        raise CaseError(f"{request.case.name}: {done.stderr.strip()[-3000:]}")
+    return Measurement(**json.loads(done.stdout))
+
+
+def calibrate(plan: Plan, cases: Sequence[Case], results: Results, run: Runner = in_a_process) -> None:
+    """Finds each case's best set-up; one that is known already is kept."""
+    for case in cases:
+        if case.name in results.setups:
+            continue
+        rates: dict[Setup, float] = {}
+        try:
+            setups = contestant(case.contestant).setups(plan.cores)
+            for setup in setups:
+                # With a single one there is nothing to find out.
+                rates[setup] = _measured(plan, case, setup, plan.calibration, 0, run) if len(setups) > 1 else 0.0
+        except (CaseError, ImportError) as exc:
+            results.errors[case.name] = str(exc)
+            continue
+        results.setups[case.name] = max(rates, key=rates.__getitem__)
+        results.tried[case.name] = {f"{setup.workers} {setup.mode}".strip(): rate for setup, rate in rates.items()}
+        print(f"{case.name}: {results.tried[case.name]}", flush=True)
+
+
+def _measured(plan: Plan, case: Case, setup: Setup, timing: Timing, seed: int, run: Runner) -> float:
+    return run(_request(plan, case, setup, timing, seed)).clips_per_s
+
+
+def _request(plan: Plan, case: Case, setup: Setup, timing: Timing, seed: int) -> Request:
+    return Request(str(plan.root), plan.is_tiny, case, setup, seed, replace(timing, burn_ms=case.burn_ms))
+
+
+def measure_rounds(
+    plan: Plan,
+    cases: Sequence[Case],
+    results: Results,
+    run: Runner = in_a_process,
+    after_round: Callable[[], None] = lambda: None,
+) -> None:
+    """Measures every case once a round, each round beginning with another; `after_round` can store what is there."""
+    for number in range(plan.repeats):
+        measurements: dict[str, Measurement] = {}
+        shift = number * len(cases) // plan.repeats
+        for case in [*cases[shift:], *cases[:shift]]:
+            if case.name in results.errors:
+                continue
+            try:
+                request = _request(plan, case, results.setups[case.name], plan.timing, number)
+                measurements[case.name] = run(request)
+            except CaseError as exc:
+                results.errors[case.name] = str(exc)
+                continue
+            shown = measurements[case.name]
+            print(
+                f"round {number + 1}: {case.name} {shown.clips_per_s:.1f} clips/s, "
+                f"{1000 * shown.cpu_s_per_clip:.2f} ms of CPU a clip",
+                flush=True,
+            )
+        results.rounds.append(measurements)
+        after_round()
+
+
+def usable_cores() -> int:
+    """Whole cores that a run may use."""
+    return len(os.sched_getaffinity(0))
