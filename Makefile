@@ -1,21 +1,27 @@
 # Needs Python >= 3.10 and make; everything else comes from the package index into $(VENV).
 #   make demo    the main job on synthesised clips
 #   make test    linter, types and the whole suite
+#   make bench   shardkit and its peers measured in turns, on clips made in $(BENCH_DATA); takes hours
 # Another environment: make test VENV=/path/to/venv PYTHON=python3.12
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS_STAMP := $(VENV)/.installed-peers
+BENCH_DATA ?= .bench
 
 # ruff, mypy, pytest in this order, also under -j: the last line printed is pytest's.
 .NOTPARALLEL:
-.PHONY: demo test lint types unit clean
+.PHONY: demo test bench lint types unit clean
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: lint types unit
+
+bench: $(PEERS_STAMP)
+	$(BIN)/python -m benchmarks.loaders --data $(BENCH_DATA) --json benchmarks/results/loaders.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,13 +30,19 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-unit: $(STAMP)
+unit: $(PEERS_STAMP)
 	@$(BIN)/python -m pytest
 
 # The stamp comes last: an installation that broke off is taken up again.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The other loaders, for `make bench` and its tests. litdata alone without its dependencies: see pyproject.toml.
+$(PEERS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps litdata
 	@touch $@
 
 clean:
