@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError, MuxError
+from shardkit.media.frame_shapes import frame_shape
 from shardkit.media.mux import MuxedVideo, mux_coded
 from shardkit.media.packets import Coded, padded_packet
 
@@ -69,9 +70,7 @@ def encode_h264(
         UsageError: A wrong shape, type, time or factor.
         MuxError: FFmpeg refused.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 4 or rgb.shape[3] != 3 or rgb.size == 0:
-        raise UsageError(f"frames are uint8 [T, H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
-    count, height, width = rgb.shape[:3]
+    count, height, width = frame_shape(rgb)
     if height % 2 or width % 2:
         raise UsageError(f"frames are {width}x{height}: H.264 halves the colour, so both sides are even")
     if not 1 <= crf <= 51:

@@ -9,6 +9,7 @@ from av.video.stream import VideoStream
 
 from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
+from shardkit.media.frame_shapes import frame_shape
 from shardkit.media.mux import MuxedVideo, mux_coded
 from shardkit.media.packets import Coded
 
@@ -24,9 +25,7 @@ def mux_raw(rgb: npt.NDArray[np.uint8], times_s: Sequence[float] | npt.NDArray[n
         UsageError: A wrong shape, type or time.
         MuxError: FFmpeg refused, or did not write the pixels as they are.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 4 or rgb.shape[3] != 3 or rgb.size == 0:
-        raise UsageError(f"frames are uint8 [T, H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
-    count, height, width = rgb.shape[:3]
+    count, height, width = frame_shape(rgb)
     if width % 2:
         raise UsageError(f"frames are {width} wide: QuickTime pads the rows of odd widths; cut a column off")
 

@@ -68,11 +68,11 @@ def test_times_must_start_at_zero_and_ascend(times_s):
 
 @pytest.mark.parametrize("chroma", ["420", "444"])
 @pytest.mark.parametrize("size", [(64, 112), (224, 224), (256, 342), (121, 161)])
-def test_decord_decodes_the_frames_that_are_asked_for(chroma, size):
-    """The frames at the indices come in their order, as libjpeg-turbo decodes them."""
+@pytest.mark.parametrize("indices", [[0], [11], [0, 1, 7, 11], [3, 4, 5], list(range(12))])
+def test_decord_decodes_the_frames_that_are_asked_for(chroma, size, indices):
+    """The frames at the indices come, and no neighbours, as libjpeg-turbo decodes them."""
     rgb = pictures(12, *size)
     packets, video = muxed(rgb, np.cumsum([0, 0.04, 0.2, *[0.1] * 9]), chroma)
-    indices = [7, 0, 11, 1, 1]
     out = np.zeros((len(indices), *rgb.shape[1:]), np.uint8)
     decode_video(video.data, indices, out=out)
     expected = np.zeros_like(out)
@@ -92,6 +92,14 @@ def test_decord_errors_are_translated():
         decode_video(video.data, [3], out=out)
     with pytest.raises(MediaDecodeError, match="112x64, expected 64x112"):
         decode_video(video.data, [0], out=np.zeros((1, 112, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("indices", [[1, 0], [1, 1]])
+def test_decord_is_asked_for_frames_in_their_order(indices):
+    """Frames are decoded one after the other; to go back is the caller's fault."""
+    _, video = muxed(pictures(3), [0, 1, 2])
+    with pytest.raises(UsageError, match="do not ascend"):
+        decode_video(video.data, indices, out=np.zeros((2, 64, 112, 3), np.uint8))
 
 
 def test_decord_needs_room_for_every_frame():
