@@ -1,6 +1,7 @@
 # Needs Python >= 3.10 and make; everything else comes from the package index into $(VENV).
 #   make demo    the main job on synthesised clips
 #   make test    linter, types and the whole suite
+#   make bench-parts  times index, order, read, decode, ring, each by itself
 #   make bench   shardkit and its peers measured in turns, on clips made in $(BENCH_DATA); takes hours
 # Another environment: make test VENV=/path/to/venv PYTHON=python3.12
 
@@ -13,7 +14,7 @@ BENCH_DATA ?= .bench
 
 # ruff, mypy, pytest in this order, also under -j: the last line printed is pytest's.
 .NOTPARALLEL:
-.PHONY: demo test bench lint types unit clean
+.PHONY: demo test bench bench-parts lint types unit clean
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
@@ -22,6 +23,9 @@ test: lint types unit
 
 bench: $(PEERS_STAMP)
 	$(BIN)/python -m benchmarks.loaders --data $(BENCH_DATA) --json benchmarks/results/loaders.json
+
+bench-parts: $(STAMP)
+	$(BIN)/python -m pytest benchmarks/parts --benchmark-enable --benchmark-json benchmarks/results/parts.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.loaders.cases import Case, chosen_cases
-from benchmarks.loaders.contestants import contestant
 from benchmarks.loaders.contestants.contract import Setup
 from benchmarks.loaders.machine import machine, versions
+from benchmarks.loaders.measure import files_of
 from benchmarks.loaders.measurement import Timing
 from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
 from benchmarks.loaders.ratios import Verdict, requirements, verdict
@@ -41,17 +41,12 @@ def prepare(folder: BenchFolder, scale: Scale, cases: list[Case], results: Resul
     """Makes what the cases read, and reads it once; returns the bytes that are in the page cache then."""
     read: set[Path] = set()
     for case in cases:
-        read.add(make_packed(folder, scale, case.stored, workers=workers))
-        if case.contestant == "originals":
-            read.add(folder.media)
+        make_packed(folder, scale, case.stored, workers=workers)
         try:
-            copy = contestant(case.contestant).prepare
+            read.update(files_of(folder, scale, case))
         except ImportError as exc:
             results.errors[case.name] = f"not installed: {exc}"
-            continue
-        if copy is not None:
-            read.add(copy(folder, scale, case.stored))
-    return sum(map(read_once, sorted(read)))
+    return read_once(read)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = {
         "machine": machine(),
         "versions": versions(),
-        "cache": f"warm: all {cached_bytes:,} bytes were read once before the first round",
+        "cache": f"warm: the files of each case are read once before each measurement ({cached_bytes:,} bytes in all)",
         "clips": scale.clips,
         "batch_size": scale.batch_size,
         "seconds": timing.measured_s,

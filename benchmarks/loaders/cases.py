@@ -12,7 +12,8 @@ Decoder = Literal["turbo", "decord", "spdl"]
 BURNS_MS = (12, 25)
 """Python that a consumer burns a batch."""
 PEERS = ("webdataset", "litdata", "energon", "torch", "spdl")
-"""Loaders that read the packed frames; `originals` decodes the source files."""
+"""Loaders that read the packed frames, set up as their documentation advises. Besides there are `originals`, which
+decodes the source files, and `spdl-tuned`, which shows what SPDL's engine can do for somebody who goes further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ def all_cases() -> list[Case]:
         cases.append(Case("bare", stored, "decord"))
         for peer in PEERS:
             cases += [Case(peer, stored, "decord"), Case(peer, stored, "turbo")]
-        cases.append(Case("spdl", stored, "spdl"))
+        cases += [
+            Case("spdl", stored, "spdl"),
+            Case("spdl-tuned", stored, "decord"),
+            Case("spdl-tuned", stored, "turbo"),
+        ]
     # shardkit takes libjpeg-turbo for JPEG only: `turbo` is its default path, whatever is stored.
     cases.append(Case("shardkit", "raw", "turbo"))
     cases += [Case("shardkit", "h264", "turbo"), Case("webdataset", "h264", "decord")]

@@ -1,35 +1,18 @@
-"""What a run ran on."""
+"""What a run ran on, and which versions it measured."""
 
-import os
-import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-PACKAGES = (
-    *("shardkit", "torch", "numpy", "simplejpeg", "decord2", "av", "pyarrow", "webdataset"),
-    *("litdata", "spdl_core", "spdl_io", "megatron-energon"),
-)
+from shardkit.cli.machine import machine
+from shardkit.cli.machine import versions as own_versions
 
+__all__ = ["machine", "versions"]
 
-def machine() -> dict:
-    """Processor, cores, memory, kernel."""
-    cpu_info = Path("/proc/cpuinfo").read_text()
-    models = {line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")}
-    memory_kb = int(Path("/proc/meminfo").read_text().split(maxsplit=2)[1])
-    return {
-        "processor": ", ".join(sorted(models)),
-        "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": memory_kb * 1024,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_average": os.getloadavg(),
-    }
+PEERS = ("webdataset", "litdata", "spdl_core", "spdl_io", "megatron-energon")
 
 
 def versions() -> dict[str, str | None]:
     """Versions of everything that is measured; None is not installed."""
-    return {name: _version(name) for name in PACKAGES}
+    return own_versions() | {name: _version(name) for name in PEERS}
 
 
 def _version(name: str) -> str | None:

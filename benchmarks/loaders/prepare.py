@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +122,12 @@ def make_packed(folder: BenchFolder, scale: Scale, stored: Stored, *, workers: i
     return out
 
 
-def read_once(folder: Path) -> int:
-    """Reads every file below `folder`, so that it comes into the page cache; returns the bytes."""
+def read_once(folders: Iterable[Path]) -> int:
+    """Reads every file below `folders`, so that it comes into the page cache; returns the bytes."""
     size_bytes = 0
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                while piece := file.read(1 << 22):
-                    size_bytes += len(piece)
+    memory = bytearray(1 << 22)
+    for path in sorted({path for folder in folders for path in folder.rglob("*") if path.is_file()}):
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(memory):
+                size_bytes += count
     return size_bytes

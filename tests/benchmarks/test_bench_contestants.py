@@ -13,9 +13,16 @@ from benchmarks.loaders.scale import TINY
 
 pytestmark = pytest.mark.timeout(240)
 
-MODULES = {"webdataset": "webdataset", "litdata": "litdata", "energon": "megatron.energon", "spdl": "spdl.io"}
+MODULES = {
+    "webdataset": "webdataset",
+    "litdata": "litdata",
+    "energon": "megatron.energon",
+    "spdl": "spdl.io",
+    "spdl-tuned": "spdl.io",
+}
 TWO = Setup(2)
-SETUPS = {"spdl": [Setup(2, "threads"), Setup(2, "subprocess")]}
+SPDL_SETUPS = [Setup(2, "threads"), Setup(2, "subprocess")]
+SETUPS = {"spdl": SPDL_SETUPS, "spdl-tuned": SPDL_SETUPS}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def test_shardkit_delivers_every_clip_once_with_either_decoder(own: dict[str, Ep
         assert np.abs(turbo - decord).mean() < 3
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [*PEERS, "spdl-tuned"])
 def test_peers_deliver_what_shardkit_delivers(name: str, own: dict[str, Epoch], bench_folder: BenchFolder):
     """With the same decoder a peer's frames, sound and labels are those of shardkit, to the bit, in every set-up."""
     skip_without(name)

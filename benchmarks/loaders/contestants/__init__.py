@@ -12,6 +12,7 @@ _MODULES = {
     "torch": "torch_peers",
     "originals": "torch_peers",
     "spdl": "spdl_peer",
+    "spdl-tuned": "spdl_peer",
     "bare": "bare_decoding",
 }
 

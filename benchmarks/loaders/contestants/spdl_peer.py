@@ -1,7 +1,8 @@
 """SPDL on byte ranges of the packed tars: a pipeline of threads, in the training process or in one beside it.
 
-A stage decodes a whole batch, straight into the batch's memory where the decoder can, which costs less Python and fewer
-copies than a stage a clip.
+`spdl` is what its documentation and its examples for video do: a stage that decodes a clip, run concurrently, then
+batches of arrays that are stacked, or of its own frames that it converts into one buffer. `spdl-tuned` goes beyond
+them: a stage that decodes a whole batch straight into the batch's memory, with neither arrays for a clip nor a copy.
 """
 
 from collections.abc import Iterator
@@ -42,49 +43,75 @@ class ShuffledPlaces:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLoader:
-    """The stage that reads and decodes; can be pickled."""
+class ClipStage:
+    """Reads and decodes one clip; can be pickled."""
+
+    decoder: ClipDecoder
+
+    def __call__(self, place: ClipPlace) -> tuple:
+        """Frames (SPDL's own, or an array [T, side, side, 3]), sound [1, S], class id, key."""
+        video, audio = place.read()
+        frames = (
+            own_frames(video, self.decoder.scale.side) if self.decoder.decoder == "spdl" else self.decoder.video(video)
+        )
+        return frames, self.decoder.audio(audio), place.label, place.key
+
+
+def own_frames(member: bytes, side: int) -> "spdl.io.VideoFrames":
+    """All frames of a video file in memory, decoded by SPDL, cropped and made RGB by FFmpeg's filters."""
+    crop = spdl.io.get_video_filter_desc(crop_width=side, crop_height=side, pix_fmt="rgb24")
+    return spdl.io.decode_packets(spdl.io.demux_video(member), filter_desc=crop)
+
+
+def stack(clips: list[tuple]) -> Loaded:
+    """Gathers clips into a batch."""
+    frames, sounds, labels, keys = zip(*clips, strict=True)
+    is_array = isinstance(frames[0], np.ndarray)
+    video = np.stack(frames) if is_array else spdl.io.to_numpy(spdl.io.convert_frames(list(frames)))
+    return video, np.stack(sounds), np.array(labels), list(keys)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStage:
+    """Reads and decodes the clips of a batch straight into its memory; can be pickled."""
 
     decoder: ClipDecoder
 
     def __call__(self, places: list[ClipPlace]) -> Loaded:
-        """Loads the clips of one batch."""
+        """Loads one batch."""
         scale = self.decoder.scale
-        members = [place.read() for place in places]
+        video = np.empty((len(places), scale.frames, scale.side, scale.side, 3), dtype=np.uint8)
         audio = np.empty((len(places), 1, scale.audio_samples), dtype=np.float32)
-        for (_, sound), out in zip(members, audio, strict=True):
-            self.decoder.audio_into(sound, out)
-        return (
-            self._video([video for video, _ in members]),
-            audio,
-            np.array([place.label for place in places]),
-            [place.key for place in places],
-        )
-
-    def _video(self, members: list[bytes]) -> NDArray[np.uint8]:
-        scale = self.decoder.scale
-        if self.decoder.decoder == "spdl":
-            crop = spdl.io.get_video_filter_desc(crop_width=scale.side, crop_height=scale.side, pix_fmt="rgb24")
-            frames = [spdl.io.decode_packets(spdl.io.demux_video(member), filter_desc=crop) for member in members]
-            return spdl.io.to_numpy(spdl.io.convert_frames(frames))
-        video = np.empty((len(members), scale.frames, scale.side, scale.side, 3), dtype=np.uint8)
-        for member, out in zip(members, video, strict=True):
-            self.decoder.video_into(member, out)
-        return video
+        for place, frames, sound in zip(places, video, audio, strict=True):
+            video_member, audio_member = place.read()
+            self.decoder.video_into(video_member, frames)
+            self.decoder.audio_into(audio_member, sound)
+        return video, audio, np.array([place.label for place in places]), [place.key for place in places]
 
 
 def stream(work: Work) -> Iterator[Delivered]:
-    """The pipeline that its documentation builds: source, aggregate, a concurrent stage, a buffer."""
-    scale = work.scale
+    """Source, a concurrent stage for clips, batches, a concurrent stage that stacks them, a buffer."""
+    workers = work.setup.workers
+    builder = _source(work).pipe(ClipStage(ClipDecoder(work.scale, work.decoder)), concurrency=workers)
+    yield from _run(work, builder.aggregate(work.scale.batch_size).pipe(stack, concurrency=workers))
+
+
+def stream_tuned(work: Work) -> Iterator[Delivered]:
+    """Source, batches, a concurrent stage that decodes them, a buffer."""
+    stage = BatchStage(ClipDecoder(work.scale, work.decoder))
+    builder = _source(work).aggregate(work.scale.batch_size)
+    yield from _run(work, builder.pipe(stage, concurrency=work.setup.workers))
+
+
+def _source(work: Work) -> PipelineBuilder:
     places = ShuffledPlaces(work.folder.places(work.stored))
     places.shuffle(work.seed)
-    builder = (
-        PipelineBuilder()
-        .add_source(repeat_source(places, epoch=work.seed) if work.epochs is None else places)
-        .aggregate(scale.batch_size)
-        .pipe(BatchLoader(ClipDecoder(scale, work.decoder)), concurrency=work.setup.workers)
-        .add_sink(BUFFERED_BATCHES)
-    )
+    return PipelineBuilder().add_source(repeat_source(places, epoch=work.seed) if work.epochs is None else places)
+
+
+def _run(work: Work, builder: PipelineBuilder) -> Iterator[Delivered]:
+    scale = work.scale
+    builder = builder.add_sink(BUFFERED_BATCHES)
     if work.setup.mode == SUBPROCESS:
         batch_bytes = scale.batch_size * (scale.frames * scale.side**2 * 3 + scale.audio_samples * 4)
         arena = SharedMemorySegmentPool(batch_bytes + _SLACK_BYTES, 2 * BUFFERED_BATCHES)
@@ -102,4 +129,8 @@ def _named(loaded: Iterator[Loaded]) -> Iterator[Delivered]:
         )
 
 
-CONTESTANTS = {"spdl": Contestant(stream, prepare=link_libraries, environment=environment, modes=(THREADS, SUBPROCESS))}
+MODES = (THREADS, SUBPROCESS)
+CONTESTANTS = {
+    "spdl": Contestant(stream, prepare=link_libraries, environment=environment, modes=MODES),
+    "spdl-tuned": Contestant(stream_tuned, modes=MODES),
+}
