@@ -2,8 +2,7 @@
 
 import json
 from dataclasses import asdict
-from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,98 +20,20 @@ app = typer.Typer(
 )
 
 
-class Format(str, Enum):
-    """Formats of annotation files."""
-
-    AUTO = "auto"
-    AVO65 = "avo65"
-    TABLE = "table"
-
-
-class Fit(str, Enum):
-    """What becomes of the frames' aspect."""
-
-    SHORT = "short"
-    SQUARE = "square"
-
-
-class VideoCodec(str, Enum):
-    """How frames are stored."""
-
-    MJPEG = "mjpeg"
-    H264 = "h264"
-    RAW = "raw"
-
-
-class AudioCodec(str, Enum):
-    """How samples are stored."""
-
-    PCM = "pcm"
-    FLAC = "flac"
-
-
-class Chroma(str, Enum):
-    """Chroma subsampling."""
-
-    HALF = "420"
-    FULL = "444"
-
-
-class Modality(str, Enum):
-    """What statistics are of."""
-
-    AUDIO = "audio"
-    VIDEO = "video"
-
-
-class FrontEnd(str, Enum):
-    """Front ends of published models."""
-
-    AST = "ast"
-    PSLA = "psla"
-    PASST = "passt"
-    MBT = "mbt"
-    VGGISH = "vggish"
-
-
-class FrameChoice(str, Enum):
-    """Which of the stored frames are loaded."""
-
-    UNIFORM = "uniform"
-    RANDOM = "random"
-    CONTIGUOUS = "contiguous"
-
-
-class Crop(str, Enum):
-    """Where frames are cropped."""
-
-    CENTER = "center"
-    RANDOM = "random"
-    NONE = "none"
-
-
-class Decoder(str, Enum):
-    """What decodes frames."""
-
-    AUTO = "auto"
-    DECORD = "decord"
-
-
-class WorkerType(str, Enum):
-    """What workers are."""
-
-    PROCESS = "process"
-    THREAD = "thread"
-
-
-class Require(str, Enum):
-    """What a clip must have."""
-
-    AV = "av"
-    AUDIO = "audio"
-    VIDEO = "video"
-    ANY = "any"
-
+# What the functions take that these options are for. Told again here, which a test compares: typer reads them at run
+# time, and from where they are defined they would bring NumPy or torch into `shardkit --help`.
+Format = Literal["auto", "avo65", "table"]
+Fit = Literal["short", "square"]
+VideoCodec = Literal["mjpeg", "h264", "raw"]
+AudioCodec = Literal["pcm", "flac"]
+Chroma = Literal["420", "444"]
+Require = Literal["av", "audio", "video", "any"]
+FrameChoice = Literal["uniform", "random", "contiguous"]
+Crop = Literal["center", "random", "none"]
+Decoder = Literal["auto", "decord"]
+WorkerType = Literal["process", "thread"]
+Modality = Literal["audio", "video"]
+FrontEnd = Literal["ast", "psla", "passt", "mbt", "vggish"]
 
 # Paths stay text: a Path would make `https:/host` of `https://host`, and the message would not show what was typed.
 FormatOption = Annotated[Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")]
@@ -153,7 +74,7 @@ def pack(
     annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
     media: Annotated[str, typer.Option(help="Folder of the media files; never written to.")],
     out: Annotated[str, typer.Option(help="Folder to write the data set into.")],
-    format: FormatOption = Format.AUTO,
+    format: FormatOption = "auto",
     column: ColumnOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
     frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
@@ -163,11 +84,11 @@ def pack(
     ] = None,
     segment: Annotated[float, typer.Option(help="Seconds of a segment.")] = 1.0,
     size: Annotated[int, typer.Option(help="Short side of the stored frames, in pixels.")] = 256,
-    fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = Fit.SHORT,
+    fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = "short",
     video_codec: Annotated[
         VideoCodec,
         typer.Option(help="mjpeg; h264: half the bytes, slower; raw: nothing to decode, fifteen times the bytes."),
-    ] = VideoCodec.MJPEG,
+    ] = "mjpeg",
     quality: Annotated[int | None, typer.Option(help="Of mjpeg: JPEG quality, 1 to 100. [default: 90]")] = None,
     chroma: Annotated[
         Chroma | None, typer.Option(help="Of mjpeg: colour at half (420) or full (444) resolution. [default: 420]")
@@ -177,10 +98,10 @@ def pack(
     ] = None,
     audio_codec: Annotated[
         AudioCodec, typer.Option(help="pcm, or flac: the same samples in about half the bytes.")
-    ] = AudioCodec.PCM,
+    ] = "pcm",
     audio_rate: Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")] = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
-    require: Annotated[Require, typer.Option(help="What a clip must have.")] = Require.AV,
+    require: Annotated[Require, typer.Option(help="What a clip must have.")] = "av",
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
@@ -214,7 +135,7 @@ def pack(
             annotations,
             media=media,
             out=out,
-            format=format.value,
+            format=format,
             column=_columns(column),
             name=name,
             frames=frames,
@@ -222,15 +143,15 @@ def pack(
             frames_per_segment=frames_per_segment,
             segment_s=segment,
             size=size,
-            fit=fit.value,
-            video_codec=video_codec.value,
+            fit=fit,
+            video_codec=video_codec,
             quality=quality,
-            chroma=None if chroma is None else chroma.value,
+            chroma=chroma,
             crf=crf,
-            audio_codec=audio_codec.value,
+            audio_codec=audio_codec,
             audio_rate="native" if audio_rate == "native" else int(audio_rate),
             audio_channels=audio_channels,
-            require=require.value,
+            require=require,
             split=split,
             split_group=split_group,
             stratify=stratify,
@@ -276,9 +197,9 @@ def info(
 def stats(
     path: Annotated[str, typer.Argument(help="A packed data set.")],
     split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
-    modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = Modality.AUDIO,
-    frontend: Annotated[FrontEnd, typer.Option(help="Whose features; for audio.")] = FrontEnd.AST,
-    size: Annotated[int | None, typer.Option(help="For video: crop the centre, where frames differ in size.")] = None,
+    modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = "audio",
+    frontend: Annotated[FrontEnd | None, typer.Option(help="Of audio: whose features. [default: ast]")] = None,
+    size: Annotated[int | None, typer.Option(help="Of video: crop the centre, where frames differ in size.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes. [default: as in shardkit.loader]")] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -294,7 +215,8 @@ def stats(
     measured = measure_statistics(
         path,
         split=split,
-        frontend=frontend.value if modality is Modality.AUDIO else None,
+        modality=modality,
+        frontend=frontend,
         size=size,
         workers=workers,
         quiet=json_,
@@ -311,13 +233,13 @@ def bench(
     split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
     batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
-    frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = FrameChoice.UNIFORM,
+    frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = "uniform",
     size: Annotated[int | None, typer.Option(help="Height and width to crop to. [default: as stored]")] = None,
-    crop: Annotated[Crop, typer.Option(help="Where to crop.")] = Crop.CENTER,
+    crop: Annotated[Crop, typer.Option(help="Where to crop.")] = "center",
     window: Annotated[float | None, typer.Option(help="Seconds of each clip. [default: whole clips]")] = None,
     modalities: Annotated[str, typer.Option(help="video, audio or both.")] = "video,audio",
-    decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = Decoder.AUTO,
-    worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = WorkerType.PROCESS,
+    decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = "auto",
+    worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = "process",
     workers: Annotated[
         str | None,
         typer.Option(help="Numbers of workers to measure with, such as 2 or 1,2,4. [default: as a loader's]"),
@@ -348,13 +270,13 @@ def bench(
             "split": split,
             "batch_size": batch_size,
             "frames": frames,
-            "frame_choice": frame_choice.value,
+            "frame_choice": frame_choice,
             "size": size,
-            "crop": None if crop is Crop.NONE else crop.value,
+            "crop": None if crop == "none" else crop,
             "window_s": window,
             "modalities": tuple(name.strip() for name in modalities.split(",")),
-            "decoder": decoder.value,
-            "worker_type": worker_type.value,
+            "decoder": decoder,
+            "worker_type": worker_type,
         },
         workers=workers,
         seconds=seconds,
@@ -372,7 +294,7 @@ def bench(
 def relabel(
     path: Annotated[str, typer.Argument(help="A packed data set.")],
     annotations: Annotated[str, typer.Argument(help="Annotation file with the new labels.")],
-    format: FormatOption = Format.AUTO,
+    format: FormatOption = "auto",
     column: ColumnOption = None,
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
@@ -391,7 +313,7 @@ def relabel(
     report = shardkit.relabel(
         path,
         annotations,
-        format=format.value,
+        format=format,
         column=_columns(column),
         split=split,
         split_group=split_group,

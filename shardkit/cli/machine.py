@@ -14,11 +14,11 @@ LIBRARIES = ("av", "decord2", "numpy", "pyarrow", "simplejpeg", "torch", "xxhash
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, system, and how busy it was before."""
+    """Processor, cores that this process may run on, memory, system, and how busy it was before."""
     return {
         "processor": _processor(),
         "architecture": platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "usable_cores": usable_cores(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.platform(),

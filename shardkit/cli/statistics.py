@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shardkit.transforms.dataset_statistics import Statistics
     from shardkit.transforms.frontends import FrontEndName
 
+DEFAULT_FRONT_END: "FrontEndName" = "ast"
 BATCH_SIZE = 8
 DIGITS = 4
 
@@ -63,6 +64,7 @@ def measure_statistics(
     path: str,
     *,
     split: str | None,
+    modality: Literal["audio", "video"],
     frontend: "FrontEndName | None",
     size: int | None,
     workers: int | None,
@@ -70,22 +72,36 @@ def measure_statistics(
 ) -> MeasuredStatistics:
     """Computes them, with the progress on standard error.
 
+    Args:
+        path: A data set.
+        split: Of this split only.
+        modality: What they are of.
+        frontend: Of `audio`: whose features; None is DEFAULT_FRONT_END.
+        size: Of `video`: height and width that frames are cropped to; None needs frames of one size.
+        workers: As in `shardkit.loader`.
+        quiet: Without the progress.
+
     Raises:
-        UsageError: An option is wrong, or there is nothing to take the mean of.
+        UsageError: An option is wrong or of the other modality, or there is nothing to take the mean of.
         DataError: A clip is damaged.
         StorageError: The data set cannot be read.
     """
+    if modality == "video" and frontend is not None:
+        raise shardkit.UsageError(_other("--frontend", frontend, of="audio", this=modality))
+    if modality == "audio" and size is not None:
+        raise shardkit.UsageError(_other("--size", size, of="video", this=modality))
     dataset = shardkit.open(path)
     if split is not None:
         dataset = dataset.select(split=split)
     rate_hz = front = None
-    if frontend is not None:
+    if modality == "audio":
+        frontend = frontend or DEFAULT_FRONT_END
         rate_hz = _sample_rate_hz(dataset)
         front = shardkit.transforms.frontend(frontend, sample_rate_hz=rate_hz)
     loader = shardkit.loader(
         dataset,
         batch_size=BATCH_SIZE,
-        modalities=("video",) if front is None else ("audio",),
+        modalities=(modality,),
         size=size,
         crop="center",
         shuffle=False,
@@ -94,6 +110,10 @@ def measure_statistics(
     with loader:
         numbers = shardkit.transforms.statistics(_watched(loader, quiet=quiet), frontend=front)
     return MeasuredStatistics(path, split, frontend, rate_hz, numbers)
+
+
+def _other(option: str, value: object, *, of: str, this: str) -> str:
+    return f"{option} {value} is for --modality {of}, and this is {this}: leave it out, or choose {of}"
 
 
 def show_statistics(measured: MeasuredStatistics) -> None:

@@ -91,6 +91,16 @@ def test_json_has_all_that_the_figures_depend_on(packed, benched):
         assert result["passes_before"] >= 1
 
 
+def test_cores_are_those_that_this_process_may_run_on():
+    """One that is confined to a core says 1, however many the machine has."""
+    code = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from shardkit.cli.machine import machine; print(machine()['cores'])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "1\n"
+
+
 def test_plot_shows_measured_and_ideal_rates(benched):
     """A picture of the size of a page's width, with a solid blue and a dashed grey line."""
     _, _, picture = benched
