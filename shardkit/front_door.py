@@ -195,16 +195,16 @@ def loader(
         flip: Chance that a clip's frames are mirrored.
         window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
             middle; None loads whole clips.
-        views: A number V of independent views of every clip, for contrastive training: each has its own random window,
-            frames, crop and flip; or (windows, crops) at fixed places, window by window, for multi-view evaluation.
-            Video becomes [B, V, T, 3, H, W], audio [B, V, C, S].
+        views: A number V of independent views of every clip, for contrastive training: each has its own window (at
+            random, also without `shuffle`), frames, crop and flip; or (windows, crops) at fixed places, window by
+            window, for multi-view evaluation. Video becomes [B, V, T, 3, H, W], audio [B, V, C, S].
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
         drop_last: Leave out the last, short batch, instead of padding it with weight 0.
-        decoder: `auto` takes libjpeg-turbo for JPEG frames, `decord` decord for all.
+        decoder: `auto` takes libjpeg-turbo for JPEG frames and FFmpeg for H.264, `decord` decord for all.
         workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd.
         transform: Called with each batch in the training process; what it returns is yielded.
@@ -222,6 +222,8 @@ def loader(
         UsageError: An option is wrong, or the clips do not fit one shape.
         DataError: The data set is damaged.
         StorageError: The data set cannot be read.
+
+    What iterating raises, see `Loader.__iter__`.
 
     Example:
         >>> for batch in shardkit.loader("shards", batch_size=16, split="train", size=224):  # doctest: +SKIP

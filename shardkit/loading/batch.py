@@ -10,7 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Labelled intervals of a batch's clips as columns: clip i's are offsets[i] to offsets[i + 1]."""
+    """Labelled intervals of a batch's clips as columns: clip i's are offsets[i] to offsets[i + 1].
+
+    With V views a clip, those of view v of clip i are offsets[i * V + v] to offsets[i * V + v + 1].
+    """
 
     start_s: Tensor
     """float64 [E]: seconds from the window's start, clipped to the window."""
@@ -21,12 +24,16 @@ class Events:
     modality: Tensor
     """int64 [E]: place in shardkit.EVENT_MODALITIES (audio, visual, av)."""
     offsets: Tensor
-    """int64 [B + 1]."""
+    """int64 [B + 1], or [B * V + 1]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep."""
+    """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep.
+
+    With `views`, `video`, `audio`, `window_s`, `frame_times_s`, `frame_count` and `audio_samples` have another
+    dimension after the first: [B, V, …].
+    """
 
     video: Tensor | None
     """uint8 [B, T, 3, H, W], RGB; a view of [B, T, H, W, 3] memory. None unless asked for, and where no clip of the

@@ -1,6 +1,6 @@
 """LoaderConfig: the options of a loader, checked once."""
 
-import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,6 +13,9 @@ from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
 
 MODALITIES = ("video", "audio")
+SHARE = (0.0, 1.0)
+SECONDS = (sys.float_info.min, sys.float_info.max)
+"""Above 0 and finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +62,17 @@ class LoaderConfig:
             raise UsageError(
                 f"frame_choice={self.frame_choice!r} chooses among the stored frames: say how many, frames="
             )
-        # True would mirror every clip, which nobody means by it.
-        if isinstance(self.flip, bool) or not isinstance(self.flip, int | float) or not 0 <= self.flip <= 1:
-            raise UsageError(f"flip={self.flip!r}: a chance from 0 to 1 is needed")
+        _check_number("flip", self.flip, SHARE, needed="a chance from 0 to 1")
         self._check_views()
         _check_choice("decoder", self.decoder, ("auto", "decord"))
         _check_choice("worker_type", self.worker_type, ("process", "thread"))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed")
-        for name in ("window_s", "timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name}={value!r}: a number of seconds above 0 is needed")
-        if not 0 <= self.max_skipped <= 1:
-            raise UsageError(f"max_skipped={self.max_skipped!r}: a share from 0 to 1 is needed")
+        if self.window_s is not None:
+            _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
+        _check_number("timeout_s", self.timeout_s, SECONDS, needed="a number of seconds above 0")
+        _check_number("max_skipped", self.max_skipped, SHARE, needed="a share from 0 to 1")
         if self.worker_type == "thread" and self.decoder == "decord" and not self.verify:
             raise UsageError(
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
@@ -98,8 +97,9 @@ class LoaderConfig:
             )
         if crops > 1 and self.size is None:
             raise UsageError(f"views={self.views!r}: {crops} crops of whole frames are all the same; give size=")
-        if self.flip:
-            raise UsageError(f"views={self.views!r} have fixed places: flip={self.flip} does not go with them")
+        drawn = f"flip={self.flip}" if self.flip else "crop='random'" if self.crop == "random" else None
+        if drawn is not None:
+            raise UsageError(f"views={self.views!r} have fixed places: {drawn} does not go with them")
 
     @property
     def rules(self) -> ViewRules:
@@ -132,6 +132,13 @@ class LoaderConfig:
 def _check_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(f"{name}={value!r}: a whole number of at least 1 is needed")
+
+
+def _check_number(name: str, value: Any, bounds: tuple[float, float], *, needed: str) -> None:
+    # True would mirror every clip, which nobody means by it.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and bounds[0] <= value <= bounds[1]):
+        raise UsageError(f"{name}={value!r}: {needed} is needed")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -72,7 +72,8 @@ class ProcessCrew:
         try:
             code = process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            # In an uninterruptible call, such as on a dead network disk: it ends with that, and never runs again.
+            # In an uninterruptible call, such as on a dead network disk: it ends with that, and never runs again. Raw
+            # frames that it was reading may still arrive in the slot of the clip that it was on.
             code = -signal.SIGKILL
         for descriptor in [d for d, number in self._sentinels.items() if number == worker]:
             del self._sentinels[descriptor]

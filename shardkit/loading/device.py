@@ -6,6 +6,7 @@ is kept until the device says that its copy is done, and its buffer goes back to
 """
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -54,15 +55,22 @@ class DeviceCopier:
         Raises:
             WorkerError: CUDA will not pin it.
         """
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # With its number: what "cuda" means may change later.
+        self._device = device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._pinned = ring.ctypes.data
         self._under_way: deque[tuple[torch.cuda.Event, Batch]] = deque()
-        code = torch.cuda.cudart().cudaHostRegister(ring.ctypes.data, ring.nbytes, 0)  # type: ignore[no-untyped-call]
+        # On the device's own context: otherwise every rank would make one on the first GPU as well.
+        with torch.cuda.device(self._device):
+            code = torch.cuda.cudart().cudaHostRegister(  # type: ignore[no-untyped-call]
+                ring.ctypes.data, ring.nbytes, 0
+            )
         if int(code) != 0:
+            with suppress(RuntimeError):
+                torch.zeros(1, device=self._device)  # CUDA keeps the error for the next kernel to find
             raise WorkerError(
-                f"{ring.nbytes:,} bytes of batches cannot be pinned for {device} (CUDA error {int(code)}); raise the "
-                "limit of locked memory (ulimit -l), lower batch_size, or copy by yourself: batch.to(device)",
+                f"{ring.nbytes:,} bytes of batches cannot be pinned for {device} (CUDA error {int(code)}); lower "
+                "batch_size, or copy by yourself: leave out device, and call batch.to(device)",
             )
 
     def start(self, batch: Batch) -> Copy:
@@ -90,11 +98,13 @@ class DeviceCopier:
 
     def close(self) -> None:
         """See Copier."""
-        while self._under_way:
-            self._under_way.popleft()[0].synchronize()
-        if self._pinned:
-            torch.cuda.cudart().cudaHostUnregister(self._pinned)  # type: ignore[no-untyped-call]
-            self._pinned = 0
+        try:
+            while self._under_way:
+                self._under_way.popleft()[0].synchronize()
+        finally:
+            if self._pinned:
+                torch.cuda.cudart().cudaHostUnregister(self._pinned)  # type: ignore[no-untyped-call]
+                self._pinned = 0
 
 
 def as_float(batch: Batch) -> Batch:

@@ -11,7 +11,7 @@ been held up by a full report pipe; and if the whole machine stood still, nobody
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from shardkit.loading.ring import Ring
 from shardkit.loading.tally import Tally
 from shardkit.loading.usage import ProcessUsage, process_usage
 from shardkit.loading.worker import WorkerStart, work
+from shardkit.storage.shards import ShardReader
 
 RUNS_PER_WORKER = 2
 """A batch is cut into about this many runs a worker, so that all finish it together."""
@@ -55,6 +56,10 @@ class Engine:
         self._dataset = dataset
         self._timeout_s = timeout_s
         self.workers = workers
+        # Before anything is open that would have to be closed (readers open shards when they read): what cannot be made
+        # is an error here, and not a thread that dies.
+        readers = [] if processes else [dataset.reader() for _ in range(workers)]
+        fillers = [(reader, SlotFiller(dataset.index, reader, plan)) for reader in readers]
         layout = BatchLayout.of(plan, batch_size)
         self._run_slots = min(MAX_RUN_SLOTS, max(1, batch_size // (RUNS_PER_WORKER * workers)))
         self.ring = Ring(layout, shared=processes)
@@ -77,7 +82,7 @@ class Engine:
         self._standing: dict[int, tuple[Claim | int | None, float]] = {}
         self._owner = os.getpid()
         self._closed = False
-        self._crew = self._make_crew(plan, layout, batch_size, capacity, processes=processes)
+        self._crew = self._make_crew(plan, layout, batch_size, capacity, fillers)
         try:
             for worker in range(workers):
                 self._crew.start(worker)
@@ -86,9 +91,15 @@ class Engine:
             raise
 
     def _make_crew(
-        self, plan: ClipPlan, layout: BatchLayout, batch_size: int, capacity: int, *, processes: bool
+        self,
+        plan: ClipPlan,
+        layout: BatchLayout,
+        batch_size: int,
+        capacity: int,
+        fillers: Sequence[tuple[ShardReader, SlotFiller]],
     ) -> Crew:
-        if processes:
+        """Threads with `fillers`, one each; without any, processes."""
+        if not fillers:
             ring_descriptor, board_descriptor = self.ring.region.descriptor, self._board.region.descriptor
             assert ring_descriptor is not None
             assert board_descriptor is not None
@@ -108,11 +119,10 @@ class Engine:
             )
             return ProcessCrew(start.to_json(), (ring_descriptor, board_descriptor, self._token_out, self._report_in))
         board, ring, tokens, reports = self._board, self.ring.region, self._token_out, self._report_in
-        dataset = self._dataset
 
         def target(worker: int) -> None:
-            with dataset.reader() as reader:
-                filler = SlotFiller(dataset.index, reader, plan)
+            reader, filler = fillers[worker]
+            with reader:
                 work(
                     worker,
                     board=board,
@@ -167,8 +177,8 @@ class Engine:
 
     def cancel(self) -> None:
         """Takes back all that was submitted and waits for the clips that workers are on; all buffers are idle then."""
-        if self._closed:
-            return  # at the interpreter's end, when iterations are ended after the engine
+        if self._closed or not self.is_own():
+            return  # at the interpreter's end, when iterations are ended after the engine; and in a fork, as its copy
         self._board.cancel()
         self._wait_until(lambda: not self._runs)
         self._faults.clear()

@@ -113,8 +113,11 @@ class Loader:
         )
         self._epoch = 0
         self._delivered = 0
-        self._pinned = False
+        self._pin: int | None = None
+        """The epoch that `set_epoch` asked for."""
         self._resuming = False
+        self._begun = False
+        """Whether the current iteration has asked for a batch, and has not ended."""
         self._iterations = 0
         self._current: int | None = None
         """The iteration that gets batches; None before the first and after close()."""
@@ -184,16 +187,16 @@ class Loader:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Pins the epoch of the next iterations, as DistributedSampler does.
+        """Pins the epoch of the next iterations, as DistributedSampler does; one that is under way goes on.
 
         Raises:
             UsageError: Not a whole number of at least 0.
         """
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise UsageError(f"epoch={epoch!r}: a whole number of at least 0 is needed")
-        if epoch != self._epoch:
-            self._epoch, self._delivered, self._resuming = epoch, 0, False
-        self._pinned = True
+        self._pin = epoch
+        if not self._begun:
+            self._settle()
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the order after the last batch returned: the same on all ranks, for any later world size."""
@@ -214,10 +217,11 @@ class Loader:
         check_fingerprint(loaded, self._fingerprint)
         if loaded.seed != self.config.seed:
             raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
-        self._current = None
+        if self._begun:
+            self._current = None  # one that has not begun starts from here
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
         self._resuming = True
-        self._pinned = False
+        self._pin = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Starts an iteration and ends the one before.
@@ -233,8 +237,10 @@ class Loader:
         """
         self._iterations += 1
         iteration = self._current = self._iterations
+        self._begun = False
+        self._settle()
         self._ranks = resolve_ranks()
-        if not self._resuming and (self._pinned or self._steps_left(self._delivered)):
+        if not self._resuming and (self._pin is not None or self._steps_left(self._delivered)):
             self._delivered = 0
         if not self._steps_left(0):
             raise UsageError(
@@ -250,8 +256,8 @@ class Loader:
         engine = self._started()
         self._abandon()
         # Only now is the epoch settled: Lightning calls iter() twice, and set_epoch() after it.
-        self._resuming = False
-        if not self._steps_left(self._delivered) and not self._pinned:
+        self._begun, self._resuming = True, False
+        if not self._steps_left(self._delivered) and self._pin is None:
             self._advance()
         # Passes end at multiples of `epochs`, so that a resumed one ends where it would have.
         epochs = self.config.epochs or 1
@@ -278,7 +284,7 @@ class Loader:
                     self._stage(engine, self._wait(engine, self._waiting[0]))
                 # Without a name: the generator's frame would hold the batch as long as the loop's body runs.
                 yield self._metered(self._delivery(self._staged.popleft()), asked_s, waited_s)
-                if not self._is_current(iteration):
+                if not self._goes_on(engine, iteration):
                     return
         except (Exception, GeneratorExit):
             raise
@@ -288,6 +294,7 @@ class Loader:
             raise
         finally:
             if self._current == iteration:
+                self._begun = False
                 self._abandon()
 
     def _metered(self, content: Any, asked_s: float, waited_s: float) -> Any:
@@ -296,6 +303,11 @@ class Loader:
         meter.wait_s += waited_s
         meter.collate_s += time.monotonic() - asked_s - waited_s
         return content
+
+    def _goes_on(self, engine: Engine, iteration: int) -> bool:
+        if not engine.is_own():
+            raise UsageError("this process is a fork of the one that iterates here; call iter() for batches of its own")
+        return self._is_current(iteration)
 
     def _is_current(self, iteration: int) -> bool:
         """False after close() and load_state_dict(), which end an iteration; so does another, but never quietly."""
@@ -329,9 +341,14 @@ class Loader:
 
     def _advance(self) -> None:
         """A finished epoch is followed by the next; where `set_epoch` holds it, it stays finished."""
-        if not self._pinned:
+        if self._pin is None:
             self._epoch += 1
             self._delivered = 0
+
+    def _settle(self) -> None:
+        """Goes to the start of the epoch that is pinned, unless it is there already, perhaps in its middle."""
+        if self._pin is not None and self._pin != self._epoch:
+            self._epoch, self._delivered, self._resuming = self._pin, 0, False
 
     def _steps(self, first_epoch: int, stop_epoch: int) -> Iterator[tuple[int, int]]:
         """(epoch, delivered before) of every step of the iteration."""
@@ -471,12 +488,13 @@ class Loader:
 
     def close(self) -> None:
         """Ends the workers; the next iteration starts them anew. Batches that are held stay valid."""
-        self._current = None
+        stop = self._stop
+        self._current = self._engine = self._copier = self._stop = None
+        self._begun = False
         self._waiting.clear()
         self._staged.clear()
-        if self._stop is not None:
-            self._stop()
-        self._engine = self._copier = self._stop = None
+        if stop is not None:
+            stop()
 
     def __enter__(self) -> "Loader":
         return self
@@ -488,9 +506,11 @@ class Loader:
 
 
 def _end(engine: Engine, copier: Copier | None) -> None:
-    if copier is not None and engine.is_own():
-        copier.close()
-    engine.close()
+    try:
+        if copier is not None and engine.is_own():
+            copier.close()
+    finally:
+        engine.close()
 
 
 def _check_device(device: torch.device | str) -> None:

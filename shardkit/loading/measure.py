@@ -77,17 +77,19 @@ def measure(
         tensors = _tensors(next(batches))
         first_batch_s = time.monotonic() - began_s
         _consume(batches, seconds=warm_up_s, consumer_s=consumer_s)
-        before, cpu_before_s = loader.stats(), _own_cpu_s()
+        before, cpu_before_s = loader.stats(), time.process_time()
         burnt_s = _consume(batches, seconds=seconds, consumer_s=consumer_s)
-        after, cpu_after_s = loader.stats(), _own_cpu_s()
+        after, cpu_after_s = loader.stats(), time.process_time()
         usage = process_usage(os.getpid())
-        spent_s = cpu_after_s + after.worker_cpu_s - cpu_before_s - before.worker_cpu_s
+        stats = after.since(before)
+        # This process's own time and not its children's: workers that ended are in the stats as well.
+        spent_s = cpu_after_s - cpu_before_s + stats.worker_cpu_s
         return Measurement(
-            stats=after.since(before),
+            stats=stats,
             tensors=tensors,
             first_batch_s=first_batch_s,
             passes_before=before.clips / len(loader.dataset),
-            cpu_s=max(0.0, spent_s - burnt_s),  # the system counts in hundredths of a second
+            cpu_s=spent_s - burnt_s,
             consumer_cpu_s=burnt_s,
             trainer_private_bytes=0 if usage is None else usage.private_bytes,
         )
@@ -110,11 +112,6 @@ def _burn(cpu_s: float) -> float:
     while spent_s < cpu_s:
         spent_s = time.thread_time() - began_s
     return spent_s
-
-
-def _own_cpu_s() -> float:
-    """CPU time of this process, and of workers that ended: those that run are in the loader's stats."""
-    return sum(os.times()[:4])
 
 
 def _tensors(batch: Batch) -> dict[str, str]:

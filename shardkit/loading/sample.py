@@ -14,6 +14,8 @@ from shardkit.clip import Event, Scalar
 from shardkit.errors import DataError, UsageError
 from shardkit.loading.sound import PCM_SCALE
 
+_REMEDY = "copy the shard again, or pack the clip again"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -58,7 +60,7 @@ def decode(sample: Mapping[str, Any]) -> Sample:
 
     Raises:
         UsageError: It has no `msg`, so it is not a sample that shardkit packed.
-        DataError: A member cannot be decoded.
+        DataError: A member cannot be decoded; the message names it.
 
     Example:
         >>> pipeline = webdataset.WebDataset("shards/clips-000000.tar").map(shardkit.decode)  # doctest: +SKIP
@@ -66,6 +68,7 @@ def decode(sample: Mapping[str, Any]) -> Sample:
     key = str(sample.get("__key__", "?"))
     if "msg" not in sample:
         raise UsageError(f"sample {key!r} has no 'msg' member; only samples of `shardkit pack` are decoded")
+    member = "msg"
     try:
         message = sample["msg"] if isinstance(sample["msg"], Mapping) else msgpack.unpackb(sample["msg"])
         times_s = np.asarray(message["video"]["frame_time_s"] if "video" in message else (), dtype=np.float64)
@@ -73,11 +76,15 @@ def decode(sample: Mapping[str, Any]) -> Sample:
         rate_hz = 0
         for extension in ("mp4", "mov"):
             if extension in sample:
-                video = _decode_video(sample[extension], message["video"])
+                about, member = message["video"], extension
+                video = _decode_video(sample[extension], about)
         if "wav" in sample:
+            member = "wav"
             audio, rate_hz = _decode_wav(sample["wav"])
         if "flac" in sample:
-            audio, rate_hz = _decode_flac(sample["flac"], message["audio"]), message["audio"]["rate_hz"]
+            about, member = message["audio"], "flac"
+            audio, rate_hz = _decode_flac(sample["flac"], about), about["rate_hz"]
+        member = "msg"
         return Sample(
             key=key,
             video=None if video is None else video.transpose(0, 3, 1, 2),
@@ -95,8 +102,11 @@ def decode(sample: Mapping[str, Any]) -> Sample:
             flags=tuple(message["flags"]),
             columns=message["columns"],
         )
-    except (KeyError, TypeError, ValueError, wave.Error, EOFError) as exc:
-        raise DataError(f"sample {key!r} cannot be decoded: {exc!r}; it was damaged or not packed by shardkit") from exc
+    except DataError as exc:
+        raise DataError(f"sample {key!r}, member {member}: {exc}; {_REMEDY}") from exc
+    except (KeyError, TypeError, AttributeError, ValueError, wave.Error, EOFError) as exc:
+        what = f"cannot be decoded: {exc!r}: it is damaged, or was not packed by shardkit"
+        raise DataError(f"sample {key!r}, member {member} {what}; {_REMEDY}") from exc
 
 
 def _decode_video(data: bytes, about: Mapping[str, Any]) -> npt.NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class LoaderStats:
     workers: int
     replaced_workers: int
     worker_cpu_s: float
-    """CPU time of the worker processes that run now; 0 for threads."""
+    """CPU time of all worker processes, those that were replaced included; 0 for threads."""
     tally: Tally
     """Sums over all workers, those that were replaced included."""
     ring_bytes: int
@@ -56,13 +56,11 @@ class LoaderStats:
 
     def since(self, earlier: "LoaderStats") -> "LoaderStats":
         """The part after `earlier`; memory stays that of now."""
-        sums = ("batches", "clips", "consumer_wait_s", "collate_s", "ready_batches", "replaced_workers", "tally")
+        sums = ("batches", "clips", "consumer_wait_s", "collate_s", "ready_batches", "replaced_workers")
         return replace(
             self,
             seconds=self.at_s - earlier.at_s,
-            # Workers that were replaced took theirs along.
-            worker_cpu_s=max(0.0, self.worker_cpu_s - earlier.worker_cpu_s),
-            **{name: getattr(self, name) - getattr(earlier, name) for name in sums},
+            **{name: getattr(self, name) - getattr(earlier, name) for name in (*sums, "worker_cpu_s", "tally")},
         )
 
     @property
@@ -110,7 +108,7 @@ class LoaderStats:
         """One line: what holds the loop up, if anything does."""
         if not self.batches:
             return "no batch was loaded yet"
-        busy = f"workers busy {self.busy_share:.0%}"
+        busy = f"{'worker' if self.workers == 1 else 'workers'} busy {self.busy_share:.0%}"
         waited = f"it waited {self.waited_share:.0%} of its time for batches"
         if self.waited_share >= WAITED_SHARE and self.busy_share >= BUSY_SHARE:
             return self._worker_bound(busy)
@@ -132,10 +130,10 @@ class LoaderStats:
         kind = max(bounds, key=lambda name: bounds[name])
         share = _ratio(bounds[kind], sum(bounds.values()))
         parts = " and ".join(_BOUNDS[kind])
-        line = f"{kind}-bound: {self.workers} of {self.workers} {busy} ({parts} {share:.0%} of it)"
+        line = f"{kind}-bound: {self.workers} {busy} ({parts} {share:.0%} of it)"
         # Time to read may be spent waiting; all else needs a core.
         core_share = _ratio(self.worker_cpu_s, (self.tally.busy_ns - self.tally.read_ns) / 1e9)
-        if self.worker_private_bytes and not self.replaced_workers and kind != "storage" and core_share < CORE_SHARE:
+        if self.worker_private_bytes and kind != "storage" and core_share < CORE_SHARE:
             return f"{line}; each got {core_share:.0%} of a core: more runs here than there are cores"
         return line
 

@@ -12,8 +12,6 @@ class Tally:
 
     clips: int = 0
     read_bytes: int = 0
-    wait_ns: int = 0
-    """Without work: the ring is full, or the trainer's process has not come round to hand out more."""
     read_ns: int = 0
     check_ns: int = 0
     decode_ns: int = 0

@@ -67,13 +67,11 @@ def work(
     tally = filler.tally
     board.tally(worker, tally)
     board.release(worker)
-    free_ns = perf_counter_ns()
     while os.read(tokens, 1):
         claimed = board.claim(worker)
         if claimed is None:
             continue
         began_ns = perf_counter_ns()
-        tally.wait_ns += began_ns - free_ns
         ticket, run = claimed
         if run.buffer not in views:
             start = run.buffer * layout.size_bytes
@@ -95,8 +93,7 @@ def work(
             except Exception as exc:  # noqa: BLE001 - whatever one clip does must not end the worker
                 message = f"{filler.where(int(arrays['row']))}: unexpected {type(exc).__name__}: {exc}"
                 send(reports, Report(ticket, Fault(slot, "WorkerError", message)))
-        free_ns = perf_counter_ns()
-        tally.busy_ns += free_ns - began_ns
+        tally.busy_ns += perf_counter_ns() - began_ns
         board.tally(worker, tally)
         send(reports, Report(ticket))
         board.release(worker)

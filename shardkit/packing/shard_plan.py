@@ -105,7 +105,7 @@ def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) ->
     spans_s = [c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None]
     # Not the mean: one end in milliseconds would put every clip into a shard of its own.
     duration_s = float(np.median(spans_s)) if spans_s else TYPICAL_CLIP_S
-    area = settings.size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
+    area = settings.frame_size**2 * (1 if settings.fit == "square" else TYPICAL_ASPECT)
     frame_bytes = area * _bytes_per_pixel(settings)
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
     if settings.audio_codec == "flac":

@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -87,13 +88,18 @@ def test_the_manifests_path_opens_the_data_set_too(packed):
     assert shardkit.open(packed / "dataset.json").keys == shardkit.open(packed).keys
 
 
+def _raw_samples(folder):
+    """What plain webdataset yields."""
+    expander, grouped = webdataset.tariterators.tar_file_expander, webdataset.tariterators.group_by_keys
+    streams = [io.BytesIO(path.read_bytes()) for path in sorted(folder.glob("*.tar"))]
+    return grouped(expander({"url": "shard", "stream": stream} for stream in streams))
+
+
 def test_raw_samples_of_a_webdataset_pipeline_decode_to_the_same_clips(packed):
     """shardkit.decode of what plain webdataset yields equals random access, without the index."""
     ds = shardkit.open(packed)
-    expander, grouped = webdataset.tariterators.tar_file_expander, webdataset.tariterators.group_by_keys
     seen = []
-    streams = [io.BytesIO(path.read_bytes()) for path in sorted(packed.glob("*.tar"))]
-    for raw in grouped(expander({"url": "shard", "stream": stream} for stream in streams)):
+    for raw in _raw_samples(packed):
         decoded = shardkit.decode(raw)
         expected = ds[decoded.key]
         for name in ("video", "audio"):
@@ -109,11 +115,49 @@ def test_raw_samples_of_a_webdataset_pipeline_decode_to_the_same_clips(packed):
 
 
 def test_a_foreign_sample_is_refused():
-    """A sample without `msg` is not ours; one whose `msg` is damaged is a DataError with its key."""
+    """A sample without `msg` is not ours."""
     with pytest.raises(UsageError, match="'x' has no 'msg'"):
         shardkit.decode({"__key__": "x", "jpg": b""})
-    with pytest.raises(DataError, match="'x' cannot be decoded"):
-        shardkit.decode({"__key__": "x", "msg": b"\x80"})
+
+
+def _first_sample(folder):
+    """One raw sample that has both picture and sound."""
+    raws = _raw_samples(folder)
+    return next(raw for raw in raws if {"mp4", "mov"} & raw.keys() and {"wav", "flac"} & raw.keys())
+
+
+def _overwritten(data, place):
+    return data[:place] + bytes(64) + data[place + 64 :]
+
+
+@pytest.mark.parametrize(
+    ("codecs", "member", "damage", "said"),
+    [
+        ({}, "mp4", lambda data: data[: len(data) // 2], "cannot be opened: Invalid data found"),
+        ({}, "mp4", lambda _: b"", "video file of 0 bytes cannot be opened"),
+        ({}, "mp4", lambda data: _overwritten(data, data.index(b"\xff\xd8\xff")), "JPEG packet of .* cannot be"),
+        ({}, "wav", lambda data: data[:20], "EOFError"),
+        ({}, "wav", lambda _: b"RIFX" * 20, "does not start with RIFF"),
+        ({}, "msg", lambda _: b"\x80", "KeyError"),
+        ({}, "msg", lambda _: b"\xc1", "FormatError"),
+        ({}, "msg", lambda data: msgpack.packb(msgpack.unpackb(data) | {"labels": []}), "AttributeError"),
+        ({"video_codec": "h264"}, "mp4", lambda data: _overwritten(data, len(data) // 2), "H.264 packet"),
+        ({"video_codec": "raw"}, "mov", lambda data: data[:200], "cannot be opened"),
+        ({"audio_codec": "flac"}, "flac", lambda data: _overwritten(data, len(data) // 2), "FLAC of"),
+        ({"audio_codec": "flac"}, "flac", lambda _: b"fLaC", "ends within its metadata"),
+    ],
+    ids=lambda value: "damaged" if callable(value) else "-".join(value.values()) if isinstance(value, dict) else None,
+)
+def test_a_damaged_member_of_a_raw_sample_is_named_with_a_remedy(pack16, codecs, member, damage, said):
+    """shardkit.decode raises a DataError that names sample and member, what is wrong, and what to do; no codes."""
+    raw = _first_sample(pack16(**codecs))
+    with pytest.raises(DataError, match=said) as caught:
+        shardkit.decode(raw | {member: damage(raw[member])})
+    message = str(caught.value)
+    assert message.startswith(f"sample '{raw['__key__']}', member {member}")
+    assert message.endswith("; copy the shard again, or pack the clip again")
+    assert "Errno" not in message
+    assert "<none>" not in message
 
 
 @pytest.fixture(scope="module")

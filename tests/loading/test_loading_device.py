@@ -1,6 +1,7 @@
 """Batches on a device: copied one step ahead, and never over a buffer that is filled anew meanwhile."""
 
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +148,23 @@ def test_closing_ends_the_device_first(packed):
         next(iter(loader))
     assert len(made) == 2
     assert made[1].closed
+
+
+def test_a_device_that_fails_leaves_no_worker_behind(packed):
+    """Where the device's own end fails, as after an assertion on a GPU, the error comes once; the workers are gone."""
+
+    class Broken(SlowDevice):
+        def close(self) -> None:
+            """See Copier."""
+            raise RuntimeError("device-side assert triggered")
+
+    loader = _loader(packed, Broken())
+    next(iter(loader))
+    (*pids,) = loader._engine._crew.pids().values()
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        loader.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    loader.close()
 
 
 def test_int16_samples_become_the_floats_of_the_ring(packed):

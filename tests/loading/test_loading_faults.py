@@ -328,8 +328,13 @@ def test_an_empty_selection_is_refused(packed):
         ({"modalities": ()}, r"modalities=\(\)"),
         ({"modalities": ("text",)}, "modalities="),
         ({"window_s": 0}, "window_s=0"),
+        ({"window_s": "2"}, "window_s='2': a number of seconds above 0"),
+        ({"window_s": float("inf")}, "window_s=inf"),
         ({"timeout_s": float("nan")}, "timeout_s=nan"),
+        ({"timeout_s": None}, "timeout_s=None: a number of seconds above 0"),
+        ({"timeout_s": True}, "timeout_s=True"),
         ({"max_skipped": 2}, "max_skipped=2"),
+        ({"max_skipped": None}, "max_skipped=None: a share from 0 to 1"),
     ],
 )
 def test_wrong_options_are_refused_by_name(packed, options, message):

@@ -140,6 +140,43 @@ def test_set_epoch_pins(packed):
         assert real_keys(loader) != third
 
 
+def test_set_epoch_in_a_loop_is_for_the_next_one(packed):
+    """Called in an epoch's body, it leaves that epoch as it is, and the next iteration runs the epoch that it names."""
+    with _loader(packed, seed=2) as loader:
+        loader.set_epoch(3)
+        third = real_keys(loader)
+    with _loader(packed, seed=2) as loader:
+        zeroth = [key for batch in loader for key in batch.keys if loader.set_epoch(3) is None]
+        assert loader.state_dict()["epoch"] == 0
+        assert real_keys(loader) == third
+    with _loader(packed, seed=2) as loader:
+        assert real_keys(loader) == zeroth
+
+
+def test_a_pinned_pass_of_several_epochs_begins_at_its_epoch_each_time(packed):
+    """With epochs=2 and set_epoch(0) every iteration runs epochs 0 and 1."""
+    with _loader(packed, epochs=2) as loader:
+        loader.set_epoch(0)
+        first = real_keys(loader)
+        assert len(first) == 2 * CLIPS
+        assert real_keys(loader) == first
+        assert real_keys(loader) == first
+
+
+def test_a_state_loaded_between_iter_and_the_first_batch_counts(packed):
+    """An iteration that has not begun starts at the place that is loaded."""
+    with _loader(packed) as loader:
+        expected = real_keys(loader)
+    with _loader(packed) as loader:
+        batches = iter(loader)
+        next(batches)
+        state = loader.state_dict()
+    with _loader(packed) as loader:
+        batches = iter(loader)
+        loader.load_state_dict(state)
+        assert [key for batch in batches for key in batch.keys] == expected[4:]
+
+
 def test_set_epoch_to_the_epoch_of_a_state_keeps_its_place(packed):
     """load_state_dict and then set_epoch of the same epoch, as DDP loops do, goes on in the middle of it."""
     with _loader(packed) as loader:

@@ -123,6 +123,45 @@ def test_workers_of_a_killed_trainer_end_on_their_own(packed, tmp_path, busy):
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    "in_the_child",
+    [
+        "sys.exit(0)",
+        "del iterator; gc.collect(); os._exit(0)",
+        "iterator.close(); os._exit(0)",
+        "loader.close(); os._exit(0)",
+        """
+            try:
+                next(iterator)
+            except shardkit.UsageError as exc:
+                print("refused", "fork" in str(exc), flush=True)
+            os._exit(0)
+        """,
+    ],
+)
+def test_a_fork_that_drops_or_continues_an_iteration_leaves_the_parents_alone(packed, tmp_path, in_the_child):
+    """However a forked child ends its copy of a running loop, the parent's goes on to its end, with every clip."""
+    script = f"""
+        import gc, os, sys, warnings
+        import shardkit
+
+        warnings.simplefilter("ignore")
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=2)
+        iterator = iter(loader)
+        keys = [*next(iterator).keys]
+        if os.fork() == 0:
+            {textwrap.dedent(in_the_child).strip().replace(chr(10), chr(10) + " " * 12)}
+        os.wait()
+        for batch in iterator:
+            keys += batch.keys
+        print("parent", len(set(keys)))
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out.splitlines()[-1], err) == ("parent 24", "")
+    assert "refused False" not in out
+
+
 def test_a_fork_of_the_trainer_leaves_its_workers_alone(packed, tmp_path):
     """A forked child that drops, or iterates over, its copy of the loader disturbs nothing in the parent."""
     script = """

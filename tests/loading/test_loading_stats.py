@@ -36,7 +36,7 @@ def _tally(*, read=1.0, check=1.0, decode=15.0, audio=1.0, busy=19.5, clips=1000
     """Of two workers in ten seconds, stages in seconds; 0.5 s lie between them."""
     stages = {"read": read, "check": check, "decode": decode, "audio": audio, "busy": busy}
     nanoseconds = {f"{name}_ns": round(value * SECOND_NS) for name, value in stages.items()}
-    return Tally(clips=clips, read_bytes=500_000_000, wait_ns=SECOND_NS // 2, **nanoseconds)
+    return Tally(clips=clips, read_bytes=500_000_000, **nanoseconds)
 
 
 def _stats(**changes):
@@ -66,17 +66,19 @@ LAZY = _tally(read=1, check=0.5, decode=3, audio=0.5, busy=6)
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({}, "decode-bound: 2 of 2 workers busy 98% (decode and audio 82% of it)"),
-        ({"tally": _tally(read=7, decode=6, audio=5)}, "decode-bound: 2 of 2 workers busy 98% (decode and audio 56%"),
-        ({"tally": _tally(read=12, decode=5)}, "storage-bound: 2 of 2 workers busy 98% (read 62% of it)"),
-        ({"tally": _tally(check=12, decode=5)}, "check-bound: 2 of 2 workers busy 98% (check 62% of it)"),
-        ({"tally": _tally(decode=1)}, "overhead-bound: 2 of 2 workers busy 98% (other 79% of it)"),
+        ({}, "decode-bound: 2 workers busy 98% (decode and audio 82% of it)"),
+        ({"workers": 1}, "decode-bound: 1 worker busy 100% (decode and audio"),
+        ({"tally": _tally(read=7, decode=6, audio=5)}, "decode-bound: 2 workers busy 98% (decode and audio 56%"),
+        ({"tally": _tally(read=12, decode=5)}, "storage-bound: 2 workers busy 98% (read 62% of it)"),
+        ({"tally": _tally(check=12, decode=5)}, "check-bound: 2 workers busy 98% (check 62% of it)"),
+        ({"tally": _tally(decode=1)}, "overhead-bound: 2 workers busy 98% (other 79% of it)"),
         ({"consumer_wait_s": 0.49}, "the consumer is the bottleneck: it waited 5% of its time for batches, workers"),
         ({"consumer_wait_s": 0.1, "tally": LAZY}, "the consumer is the bottleneck: it waited 1% of its time for"),
         ({"consumer_wait_s": 0.1, "collate_s": 8, "tally": LAZY}, "the training process is the bottleneck: planning,"),
         ({"consumer_wait_s": 2, "collate_s": 8, "tally": LAZY}, "labels and transform take 80% of its time; it waited"),
         ({"consumer_wait_s": 4, "tally": LAZY}, "neither: workers busy 30%, and the consumer waited 40% of its time;"),
         ({"worker_cpu_s": 7.4}, "(decode and audio 82% of it); each got 40% of a core: more runs here than there are"),
+        ({"worker_cpu_s": 7.4, "replaced_workers": 1}, "; each got 40% of a core: more runs here than there are cores"),
         ({"batches": 0, "clips": 0}, "no batch was loaded yet"),
     ],
 )
@@ -92,14 +94,13 @@ def test_verdict_names_what_the_others_wait_for(changes, verdict):
     "changes",
     [
         {"worker_cpu_s": 0.0, "worker_private_bytes": ()},
-        {"worker_cpu_s": 7.4, "replaced_workers": 1},
         {"worker_cpu_s": 5.0, "tally": _tally(read=12, decode=5)},
         {"worker_cpu_s": 15.0},
     ],
-    ids=["threads", "replaced workers", "waiting for storage", "a core each"],
+    ids=["threads", "waiting for storage", "a core each"],
 )
 def test_no_core_is_said_to_be_missing_where_that_is_not_known(changes):
-    """Threads and workers that were replaced have no CPU time of their own, and reading needs little."""
+    """Threads have no CPU time of their own, and reading needs little."""
     assert "of a core" not in _stats(**changes).verdict
 
 
@@ -117,7 +118,7 @@ COUNTS = st.integers(0, 10**12)
 
 
 @given(
-    st.builds(Tally, *[COUNTS] * 8),
+    st.builds(Tally, *[COUNTS] * 7),
     st.tuples(AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS),
     st.integers(0, 1000),
     st.integers(1, 64),
@@ -167,11 +168,6 @@ def test_since_leaves_what_came_after():
     assert part.mb_per_s == 200.0
 
 
-def test_cpu_time_is_never_negative_after_a_worker_was_replaced():
-    """The new worker begins at zero."""
-    assert _stats(worker_cpu_s=3.0, replaced_workers=1).since(_stats()).worker_cpu_s == 0.0
-
-
 # --- figures of real loaders
 
 
@@ -219,11 +215,12 @@ def test_an_epoch_is_counted_to_the_clip(packed, worker_type):
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_workers_say_where_all_their_time_went(packed, worker_type):
-    """Work and waiting, which workers measure apart, add up to the time that passed."""
+    """Stages are within the work, work and waiting within the time that passed, and together they are all of it."""
     with _loader(packed, worker_type=worker_type, epochs=FOREVER) as loader:
         stats = _over(loader, seconds=1.5)
     tally = stats.tally
-    assert (tally.busy_ns + tally.wait_ns) / SECOND_NS == pytest.approx(stats.seconds * 2, rel=0.25)
+    # Runs that were begun before and ended in it count whole.
+    assert 0 < tally.busy_ns / SECOND_NS < 1.25 * stats.seconds * 2
     assert 0 < tally.read_ns + tally.check_ns + tally.decode_ns + tally.audio_ns < tally.busy_ns
     assert sum(stats.stages_s().values()) * tally.clips == pytest.approx(stats.seconds * 2, rel=0.25)
 
@@ -271,6 +268,8 @@ def test_a_replaced_worker_is_counted_and_its_work_stays(packed):
     # A run is one clip here: what the worker had not told yet was done again.
     assert after.tally.clips >= after.clips
     assert all(now >= then for now, then in zip(astuple(after.tally), astuple(before.tally), strict=True))
+    # The dead worker's time stays, and the new one's comes on top.
+    assert after.worker_cpu_s > before.worker_cpu_s > 0
     assert min(after.since(before).stages_s().values()) >= 0
 
 
@@ -302,7 +301,7 @@ def test_slow_storage_is_named(packed):
     slow = _SlowDataset(fast.folder, fast.manifest, fast.index, fast.rows)
     with _loader(slow, worker_type="thread", epochs=FOREVER) as loader:
         stats = _over(loader, seconds=0.7, warm_up=2)
-    assert stats.verdict.startswith("storage-bound: 2 of 2 workers busy ")
+    assert stats.verdict.startswith("storage-bound: 2 workers busy ")
     assert stats.stages_s()["read"] >= SLOW_S
 
 
@@ -324,7 +323,7 @@ def test_slow_decoding_is_named(packed, monkeypatch):
     monkeypatch.setattr(filler, "frame_codec", slow_codec)
     with _loader(packed, worker_type="thread", epochs=FOREVER) as loader:
         stats = _over(loader, seconds=0.7, warm_up=2)
-    assert stats.verdict.startswith("decode-bound: 2 of 2 workers busy ")
+    assert stats.verdict.startswith("decode-bound: 2 workers busy ")
 
 
 def test_a_slow_loop_is_named(packed):
@@ -380,6 +379,29 @@ def test_a_measurement_leaves_start_and_warm_up_out(packed):
         made[0].stats()
 
 
+def test_a_worker_that_is_replaced_costs_its_time_once(packed):
+    """Killed while it is measured: the sum has this process's own time and what the stats say of workers, no more."""
+    made = []
+    own_s = []
+    """Own CPU time at each batch."""
+
+    def kill_one(batch):
+        own_s.append(time.process_time())
+        # The first batch is one, the warm-up as many as are needed at least: the next ones are measured.
+        if len(own_s) == LEAST_BATCHES + 3:
+            os.kill(made[0]._engine._crew.pids()[0], signal.SIGKILL)
+        return batch
+
+    def start():
+        made.append(_loader(packed, epochs=FOREVER, transform=kill_one))
+        return made[0]
+
+    measured = measure(start, seconds=0.5, warm_up_s=0.0)
+    assert measured.stats.replaced_workers == 1
+    workers_s = measured.stats.worker_cpu_s
+    assert 0 < workers_s <= measured.cpu_s < workers_s + time.process_time() - own_s[0]
+
+
 def test_a_measurement_burns_what_it_is_told_to(packed):
     """5 ms of Python on every batch, none of it counted as the loader's."""
     measured = measure(
@@ -392,7 +414,7 @@ def test_a_measurement_burns_what_it_is_told_to(packed):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="what a process uses is known from /proc only")
 def test_usage_is_that_of_a_process_that_runs():
-    """Memory that is touched shows; a process that has ended, waited for or not, uses nothing."""
+    """Memory that is touched shows; one that has ended has no memory, and is nothing once it was waited for."""
     before = process_usage(os.getpid())
     held = bytearray(os.urandom(1)) * 32_000_000
     after = process_usage(os.getpid())
@@ -400,6 +422,7 @@ def test_usage_is_that_of_a_process_that_runs():
     assert after.cpu_s >= before.cpu_s
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert process_usage(process.pid) is None
+        ended = process_usage(process.pid)
+        assert (ended.private_bytes, ended.cpu_s >= 0) == (0, True)
         process.wait()
         assert process_usage(process.pid) is None

@@ -257,7 +257,7 @@ def test_whole_frames_are_mirrored_too(packed16):
 def test_a_grid_is_windows_by_crops_at_fixed_places(packed16, stored, windows, crops):
     """View w·m + c shows window w of k, from start to end, and crop c of m along the side with more room."""
     options = {"window_s": 1.5, "frames": 3, "size": SIZE}
-    with _loader(packed16, views=(windows, crops), crop="random", **options) as loader:
+    with _loader(packed16, views=(windows, crops), **options) as loader:
         found = _by_position(loader, epochs=2)
 
     def along(place, count):
@@ -569,6 +569,8 @@ def test_damage_in_what_no_view_shows_is_not_noticed(packed16, tmp_path):
         ({"views": (2, 1), "frames": 4}, "all the same; give window_s=, .*frame_choice='contiguous'"),
         ({"views": (1, 3)}, "3 crops of whole frames are all the same; give size="),
         ({"views": (1, 3), "size": 80, "flip": 0.5}, "fixed places: flip=0.5 does not go with them"),
+        ({"views": (1, 3), "size": 80, "crop": "random"}, "fixed places: crop='random' does not go with them"),
+        ({"views": [2, 1], "window_s": 1.0, "crop": "random"}, "fixed places: crop='random' does not go with them"),
         ({"flip": 2}, "flip=2: a chance from 0 to 1"),
         ({"flip": -0.1}, r"flip=-0\.1: a chance from 0 to 1"),
         ({"flip": float("nan")}, "flip=nan: a chance from 0 to 1"),

@@ -16,6 +16,7 @@ from snapshots import snapshot, snapshots
 
 import shardkit
 from shardkit.errors import WorkerError
+from shardkit.loading import filler
 
 STUCK = "clip12_0"
 """The clip that `stuck` makes its workers hang on."""
@@ -240,6 +241,24 @@ def test_workers_that_cannot_start_are_an_error(packed, tmp_path, monkeypatch, c
                 ):
                     list(loader)
         assert "this environment is broken" in capfd.readouterr().err
+        assert len(snapshots(loader)) == 6
+
+
+def test_what_a_thread_cannot_be_made_with_is_an_error_at_once(packed, monkeypatch):
+    """A decoder that is missing raises out of the first next(), leaves nothing open, and mended, the loader works."""
+
+    def missing(index, plan):
+        raise ImportError("this decoder is not installed")
+
+    gc.collect()
+    with _loader(packed, worker_type="thread", timeout_s=1000) as loader:
+        descriptors = _descriptors()
+        with monkeypatch.context() as broken:
+            broken.setattr(filler, "frame_codec", missing)
+            with pytest.raises(ImportError, match="this decoder is not installed"):
+                next(iter(loader))
+        gc.collect()
+        assert _descriptors() == descriptors
         assert len(snapshots(loader)) == 6
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from shardkit.clip import Clip
-from shardkit.packing.settings import PackSettings
+from shardkit.packing.settings import PackSettings, Raw
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.sources import Located
 from shardkit.planning.sampling import FrameSampling
@@ -36,6 +36,17 @@ def test_absurd_lengths_are_planned_in_no_time(sampling):
     began_s = time.monotonic()
     assert plan([9e8] * 10, sampling).shard_clips == 1
     assert time.monotonic() - began_s < 20
+
+
+def test_an_odd_size_is_planned_as_what_is_stored():
+    """Raw frames of a short side of 65 are stored with 64: as many clips go into a shard, and fewer with 66."""
+    clips = [Candidate(f"k{n}", "", Located(Clip(row=n, id=f"k{n}"), f"k{n}.mp4", 0.0, 10.0)) for n in range(10)]
+
+    def shard_clips(size: int) -> int:
+        settings = PackSettings(COUNT, size=size, video=Raw(), shard_bytes=1_000_000_000)
+        return plan_shards(clips, settings, name="clips").shard_clips
+
+    assert shard_clips(65) == shard_clips(64) > shard_clips(66)
 
 
 def test_longer_clips_are_fewer_in_a_shard():

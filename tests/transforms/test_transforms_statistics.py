@@ -151,6 +151,9 @@ def test_stats_command_json_has_the_numbers_in_full(packed, stats):
         (("--frontend", "passt"), "Resample(16000, 32000)"),
         (("--split", "nowhere"), "no split 'nowhere'"),
         (("--frontend", "bert"), "bert"),
+        (("--modality", "video", "--frontend", "psla"), "--frontend psla is for --modality audio, and this is video"),
+        (("--modality", "audio", "--size", "64"), "--size 64 is for --modality video, and this is audio: leave it out"),
+        (("--size", "64"), "--size 64 is for --modality video, and this is audio"),
     ],
 )
 def test_stats_command_refuses_with_a_remedy(packed, stats, arguments, words):
