@@ -99,7 +99,12 @@ def test_ring_of_one_worker(benchmark, free):
     with shardkit.loader(free, batch_size=BATCH_SIZE * 4, workers=1, epochs=1_000_000) as loader:
         batches = iter(loader)
         next(batches)
-        benchmark.pedantic(lambda: [next(batches) for _ in range(steps)], rounds=rounds, iterations=1)
+
+        def take() -> None:
+            for _ in range(steps):
+                next(batches)
+
+        benchmark.pedantic(take, rounds=rounds, iterations=1)
         stats = loader.stats()
     if not benchmark.disabled:
         rates = [clips / seconds for seconds in benchmark.stats.stats.data]
