@@ -18,8 +18,9 @@ from benchmarks.loaders.measurement import Timing
 from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
 from benchmarks.loaders.ratios import Verdict, requirements, verdict
 from benchmarks.loaders.report import cases_table, ratios_table, write_json
-from benchmarks.loaders.rounds import REPOSITORY, Plan, Results, calibrate, measure_rounds, usable_cores
+from benchmarks.loaders.rounds import REPOSITORY, Plan, Results, calibrate, measure_rounds
 from benchmarks.loaders.scale import FULL, TINY, Scale
+from shardkit.cores import usable_cores
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         timing = Timing(warm_up_s=3, measured_s=options.seconds, measured_batches=24)
         calibration = Timing(warm_up_s=2, measured_s=4, measured_batches=12)
-    plan = Plan(options.data.absolute(), options.tiny, usable_cores(), timing, calibration, options.repeats)
+    plan = Plan(
+        options.data.absolute(), options.tiny, max(1, int(usable_cores())), timing, calibration, options.repeats
+    )
     about = {
         "machine": machine(),
         "versions": versions(),

@@ -132,8 +132,3 @@ def measure_rounds(
             )
         results.rounds.append(measurements)
         after_round()
-
-
-def usable_cores() -> int:
-    """Whole cores that a run may use."""
-    return len(os.sched_getaffinity(0))

@@ -116,11 +116,9 @@ def as_float(batch: Batch) -> Batch:
 
 def device_copier(device: torch.device | str | None, ring: npt.NDArray[np.uint8]) -> Copier | None:
     """A copier for a CUDA device; None for others, whose copies PyTorch does at once."""
-    if device is None or torch.device(device).type != "cuda":
-        return None
-    return DeviceCopier(torch.device(device), ring)
+    return DeviceCopier(torch.device(device), ring) if device is not None and is_cuda(device) else None
 
 
-def crosses_as_int16(device: Any) -> bool:
-    """Whether samples are to be int16 in the ring: half the bytes on the bus, made floats on the device."""
+def is_cuda(device: torch.device | str | None) -> bool:
+    """Whether batches are copied by a DeviceCopier, samples as int16: half the bytes on the bus, floats made there."""
     return device is not None and torch.device(device).type == "cuda"

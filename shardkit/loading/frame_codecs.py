@@ -1,6 +1,6 @@
 """How stored frames become pixels: one class a codec, behind one interface. Each belongs to one worker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -79,6 +79,16 @@ class _Packets:
             self._scratch = np.empty(shape, dtype=np.uint8)
         return self._scratch
 
+    def _decode_all(self, row: int, places: FramePlaces, decode: Callable[[Bytes], None]) -> None:
+        """Lets `decode` write all frames at once, to their places or beside them."""
+        if places.direct is not None:
+            decode(places.direct)
+            return
+        out = self._beside(row, len(places.frames))
+        decode(out)
+        for frame, pixels in zip(places.frames, out, strict=True):
+            places.put(frame, pixels)
+
 
 class Mjpeg(_Packets):
     """JPEG packets through libjpeg-turbo, which wants contiguous memory: the slot itself, or one frame beside it."""
@@ -116,7 +126,7 @@ class Raw(_Packets):
 class H264(_Packets):
     """H.264 packets from the keyframe on, without their container.
 
-    In 0.8 of the time that decord takes, no frame after the last wanted one is read, and damaged bytes are an error.
+    No frame after the last wanted one is read, and damaged bytes are an error where decord may crash.
     """
 
     def __init__(self, index: ClipIndex, keyint: int) -> None:
@@ -138,11 +148,8 @@ class H264(_Packets):
     def decode(self, row: int, data: Sequence[Bytes], places: FramePlaces) -> None:
         """See FrameCodec."""
         wanted = set(places.frames)
-        out = self._beside(row, len(wanted)) if places.direct is None else places.direct
-        self._decoder.decode(data, [frame in wanted for frame in self._needed(places.frames)], out=out)
-        if places.direct is None:
-            for frame, pixels in zip(places.frames, out, strict=True):
-                places.put(frame, pixels)
+        shown = [frame in wanted for frame in self._needed(places.frames)]
+        self._decode_all(row, places, lambda out: self._decoder.decode(data, shown, out=out))
 
 
 class Decord(_Packets):
@@ -157,8 +164,4 @@ class Decord(_Packets):
         """See FrameCodec."""
         from shardkit.media.decord_video import decode_video  # noqa: PLC0415 - 0.1 s that only this path pays
 
-        out = self._beside(row, len(places.frames)) if places.direct is None else places.direct
-        decode_video(data[0].data, places.frames, out=out)
-        if places.direct is None:
-            for frame, pixels in zip(places.frames, out, strict=True):
-                places.put(frame, pixels)
+        self._decode_all(row, places, lambda out: decode_video(data[0].data, places.frames, out=out))

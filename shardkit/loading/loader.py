@@ -21,7 +21,7 @@ from shardkit.loading.batch import Batch
 from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.config import LoaderConfig
 from shardkit.loading.dataset import Dataset, open_dataset
-from shardkit.loading.device import Copier, Copy, crosses_as_int16, device_copier
+from shardkit.loading.device import Copier, Copy, device_copier, is_cuda
 from shardkit.loading.engine import Engine
 from shardkit.loading.ranks import Ranks, local_world_size, resolve_ranks
 from shardkit.loading.reports import Fault
@@ -95,7 +95,7 @@ class Loader:
             window_s=config.window_s,
             rules=config.rules,
             decoder=config.decoder,
-            audio_dtype="int16" if crosses_as_int16(config.device) else "float32",
+            audio_dtype="int16" if is_cuda(config.device) else "float32",
             verify=config.verify,
         )
         if self._plan.video is None and self._plan.audio is None:
@@ -523,6 +523,5 @@ def _check_device(device: torch.device | str) -> None:
 def _default_workers() -> int:
     """This rank's share of the cores, less one for the training loop where that leaves two or more."""
     share = int(usable_cores() / local_world_size())
-    # One worker on two cores would leave half of them idle whenever the loop waits, and a loop that does not wait gets
-    # its fair share beside two: benchmarks/README.md.
+    # On two cores one worker loads half of what two do whenever the loop waits.
     return max(1, min(2, share), share - 1)
