@@ -183,7 +183,8 @@ def loader(
 
     Args:
         source: A data set, or the path of one.
-        batch_size: Clips a batch on each rank.
+        batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
+            says so.
         split: Load this split only; "" is the clips without one.
         modalities: What to load, of `video` and `audio`; the other costs no bytes.
         frames: T, chosen from the stored frames of the window; None takes all.
@@ -194,10 +195,12 @@ def loader(
         crop: Where to crop: the `center`, at `random`, or None for frames that have the size already.
         flip: Chance that a clip's frames are mirrored.
         window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
-            middle; None loads whole clips.
+            middle; None loads whole clips. Behind the end of a shorter clip is padding; not every clip may be shorter
+            by more than a tenth.
         views: A number V of independent views of every clip, for contrastive training: each has its own window (at
-            random, also without `shuffle`), frames, crop and flip; or (windows, crops) at fixed places, window by
-            window, for multi-view evaluation. Video becomes [B, V, T, 3, H, W], audio [B, V, C, S].
+            random, also without `shuffle`), frames, crop and flip, of which something must be drawn; or (windows,
+            crops) at fixed places, window by window, for multi-view evaluation. Video becomes [B, V, T, 3, H, W],
+            audio [B, V, C, S].
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
         seed: Of order, windows and crops.
@@ -208,8 +211,9 @@ def loader(
         workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd.
         transform: Called with each batch in the training process; what it returns is yielded.
-        on_error: A clip that cannot be loaded is an error (`raise`), or is logged (logger `shardkit`), counted
-            (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`).
+        on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
+            `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
+            shard that is missing or cannot be read is an error either way.
         max_skipped: Share of an epoch's clips that `skip` bears before it raises; always at least eight clips.
         verify: Check digests before decoding.
         device: Move each batch to this device before it is handed out.

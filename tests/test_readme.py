@@ -1,71 +1,67 @@
 """What README.md shows is run as it stands."""
 
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
+import pytest
 import torch
+from snippet_runs import blocks, expected_order, interleaved, run_ranks, snippet, torchrun
 from synth_media import synthesise
 
 import shardkit
 
-ROOT = Path(__file__).parent.parent
-MODEL = """
-import torch
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where README's `shardkit pack` has packed a data set into `shards`."""
+    root = tmp_path_factory.mktemp("readme")
+    synthesise(root / "videos", clips=24, annotations=root / "AVO-65.csv")
+    (pack,) = (line for block in blocks("sh") for line in block.splitlines() if line.startswith("shardkit pack"))
+    subprocess.run([sys.executable, "-m", *pack.split()], cwd=root, check=True)
+    return root
 
 
-class MyModel(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.head = torch.nn.Linear(4, 65)
+@pytest.mark.slow
+def test_the_training_loop_trains_as_many_epochs_as_it_says(folder):
+    """README's DDP loop gives each clip once an epoch to one rank, also when it is stopped twice.
 
-    def forward(self, video, audio):
-        colours = video.float().mean(dim=(1, 3, 4)) / 255
-        return self.head(torch.cat([colours, audio.abs().mean(dim=(1, 2)).unsqueeze(1)], dim=1))
-
-
-"""
-
-
-def _blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text("utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_training_loop_trains_on_two_ranks_and_resumes(tmp_path):
-    """README's DDP loop runs under torchrun, saves its state, and a second run goes on from it."""
-    synthesise(tmp_path / "videos", clips=24, annotations=tmp_path / "AVO-65.csv")
-    (pack,) = (line for block in _blocks("sh") for line in block.splitlines() if line.startswith("shardkit pack"))
-    subprocess.run([sys.executable, "-m", *pack.split()], cwd=tmp_path, check=True)
-    train = len(shardkit.open(tmp_path / "shards").select(split="train"))
-    (loop,) = (block for block in _blocks("python") if "init_process_group" in block)
-    # Small enough to be quick: two epochs, and a checkpoint at every other batch.
-    loop = (
-        loop.replace("range(10)", "range(2)")
-        .replace("batch_size=16", "batch_size=2")
-        .replace("% 500 == 499", "% 2 == 1")
+    Once in the middle of an epoch, to go on with one rank; and once after an epoch's end, which is no 500th step.
+    """
+    text = snippet(
+        "init_process_group",
+        {
+            ", 10)": ", 3)",
+            "batch_size=16, frames=8": "batch_size=2, frames=2",
+            "step % 500 == 499": "step % 2 == 1",
+            "        batch = batch.to(": "        record(batch)\n        batch = batch.to(",
+        },
     )
-    (tmp_path / "train.py").write_text(MODEL + loop)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    states = []
-    for _ in range(2):
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=100)
-        states.append(torch.load(tmp_path / "last.pt")["loader"])
-
-    # Of an epoch's batches of 2 on 2 ranks, the last checkpoint is after the last even one.
-    assert 12 < train < 24
-    saved = min(train, -(-train // 4) // 2 * 8)
-    assert states[0]["delivered"] == states[1]["delivered"] == saved
-    assert states[0]["epoch"] == 1
-    # A state at an epoch's end is followed by two more epochs, one inside an epoch by its rest and another.
-    assert states[1]["epoch"] == (3 if saved == train else 2)
+    (folder / "train.py").write_text("from my_model import MyModel, record\n" + text)
+    order = expected_order(folder / "shards", epochs=3)
+    clips = len(order) // 3
+    steps_left = -(-(clips - 8) // 2)  # of batches of 2 on one rank, after two of batches of 2 on two
+    steps = steps_left + -(-clips // 2)
+    first = run_ranks(folder, torchrun(2), dies_at_step=4)
+    second = run_ranks(folder, torchrun(1), dies_at_step=steps + 1)
+    third = run_ranks(folder, torchrun(2))
+    kept = [[rank[:2] for rank in first], [second[0][:steps]], third]
+    assert [key for ranks in kept for key in interleaved(ranks)] == order
 
 
 def test_the_training_loop_is_short():
     """The loop that README promises is a full one in about 25 lines."""
-    (loop,) = (block for block in _blocks("python") if "init_process_group" in block)
-    assert len(loop.splitlines()) <= 25
+    assert len(snippet("init_process_group").splitlines()) <= 25
+
+
+def test_the_transforms_of_the_snippet_run_on_batches(folder):
+    """README's transforms turn batches, the padded last one too, into frames, features and targets of those shapes."""
+    text = snippet("from shardkit import transforms")
+    options = {"split": "train", "batch_size": 7, "frames": 2, "size": 240, "seed": 1, "worker_type": "thread"}
+    with shardkit.loader(folder / "shards", **options) as loader:
+        assert len(loader.dataset) % 7
+        names = {"torch": torch, "device": torch.device("cpu"), "loader": loader}
+        exec(text, names)
+    assert names["frames"].shape == (7, 2, 3, 224, 224)
+    assert names["features"].shape == (7, 998, 128)
+    torch.testing.assert_close(names["targets"].sum(dim=1), torch.ones(7))
+    assert all(names[name].isfinite().all() for name in ("frames", "features", "targets"))

@@ -2,6 +2,7 @@
 
 python -m benchmarks.loaders --data .bench --repeats 5 --json benchmarks/results/loaders.json
 python -m benchmarks.loaders --data .bench --cases 'shardkit-*' 'bare-*' --repeats 3
+python -m benchmarks.loaders --tiny
 """
 
 import argparse
@@ -25,9 +26,9 @@ from shardkit.cores import usable_cores
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=REPOSITORY / ".bench", help="folder to work in (.bench)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured, of each case in each round (10)")
+    parser.add_argument("--data", type=Path, help="folder to work in (.bench; .bench/tiny with --tiny)")
+    parser.add_argument("--repeats", type=int, help="rounds (5; 1 with --tiny)")
+    parser.add_argument("--seconds", type=float, help="measured, of each case in each round (10; 0.1 with --tiny)")
     parser.add_argument("--clips", type=int, help="fewer clips, for a quick look")
     parser.add_argument("--cases", nargs="+", default=["*"], help="patterns of names, such as 'shardkit-*@square'")
     parser.add_argument("--json", type=Path, help="where all figures go")
@@ -35,7 +36,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--prepare-only", action="store_true", help="make what is missing, and stop")
     parser.add_argument("--workers", type=int, help="processes that make what is missing (one a core)")
     parser.add_argument("--tiny", action="store_true", help="24 clips of a second: to see that everything works")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        # Apart: what is there already is taken as it is.
+        options.data = REPOSITORY / ".bench" / ("tiny" if options.tiny else "")
+    if options.repeats is None:
+        options.repeats = 1 if options.tiny else 5
+    if options.seconds is None:
+        options.seconds = 0.1 if options.tiny else 10.0
+    return options
 
 
 def prepare(folder: BenchFolder, scale: Scale, cases: list[Case], results: Results, workers: int | None) -> int:
@@ -65,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
         results.setups = {name: Setup(**fields) for name, fields in stored["setups"].items()}
         results.tried = stored["tried_clips_per_s"]
     if options.tiny:
-        timing = calibration = Timing(warm_up_s=0, measured_s=0.1, measured_batches=2)
+        timing = Timing(warm_up_s=0, measured_s=options.seconds, measured_batches=2)
+        calibration = Timing(warm_up_s=0, measured_s=0.1, measured_batches=2)
     else:
         timing = Timing(warm_up_s=3, measured_s=options.seconds, measured_batches=24)
         calibration = Timing(warm_up_s=2, measured_s=4, measured_batches=12)

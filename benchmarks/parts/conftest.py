@@ -14,28 +14,30 @@ CLIPS = 16
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of clips with their annotation file, `annotations.csv`."""
+    """A folder of clips with two annotation files: `annotations.csv`, and `often.csv` with four clips of each file."""
     folder = tmp_path_factory.mktemp("media")
     rows = synthesise(folder, clips=CLIPS)
-    with (folder / "annotations.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("media", "label"))
-        writer.writerows((row.file_name, row.leaf.name) for row in rows)
+    for name, labels in (("annotations.csv", ("",)), ("often.csv", ("", "2", "3", "4"))):
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("media", "label"))
+            writer.writerows((row.file_name, row.leaf.name + suffix) for suffix in labels for row in rows)
     return folder
 
 
-def _packed(media: Path, out: Path, **options) -> Dataset:
-    shardkit.pack(media / "annotations.csv", media=media, out=out, fit="square", **options)
+def _packed(annotations: Path, out: Path, **options) -> Dataset:
+    shardkit.pack(annotations, media=annotations.parent, out=out, fit="square", **options)
     return shardkit.open(out)
 
 
 @pytest.fixture(scope="session")
 def usual(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """16 frames of 224 x 224 as JPEG, ten seconds of 16 kHz."""
-    return _packed(media, tmp_path_factory.mktemp("usual") / "shards", size=224)
+    return _packed(media / "annotations.csv", tmp_path_factory.mktemp("usual") / "shards", size=224)
 
 
 @pytest.fixture(scope="session")
 def free(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Raw frames of 16 x 16 and sound at 1 kHz: nothing to decode, and next to nothing to read."""
-    return _packed(media, tmp_path_factory.mktemp("free") / "shards", size=16, audio_rate=1000, video_codec="raw")
+    out = tmp_path_factory.mktemp("free") / "shards"
+    return _packed(media / "often.csv", out, size=16, audio_rate=1000, video_codec="raw")

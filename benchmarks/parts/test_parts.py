@@ -76,7 +76,7 @@ def _fill_all(benchmark, dataset) -> SlotFiller:
 
         def fill() -> None:
             for row in range(len(dataset)):
-                filler.fill(slot, row=row, position=row, epoch=0)
+                filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
 
         benchmark(fill)
     return filler

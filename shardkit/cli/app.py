@@ -262,9 +262,9 @@ def bench(
       shardkit bench shards --split train --size 224
       shardkit bench shards --size 224 --workers 1,2,4,8 --consumer-ms 12 --json bench.json --plot bench.png
     """  # noqa: D301
-    from shardkit.cli.bench import STANDARD_OUTPUT, run_bench, show_bench
+    from shardkit.cli.bench import run_bench
 
-    report = run_bench(
+    run_bench(
         path,
         {
             "split": split,
@@ -284,10 +284,6 @@ def bench(
         json_path=json_,
         plot_path=plot,
     )
-    if json_ == STANDARD_OUTPUT:
-        _print_json(report.to_json())
-    else:
-        show_bench(report)
 
 
 @app.command()

@@ -2,20 +2,23 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 import shardkit
+from shardkit.cli import EXIT_INTERRUPTED
 from shardkit.cli.machine import machine, versions
 from shardkit.cli.sizes import shown_size
-from shardkit.cli.throughput_plot import check_plot, draw_throughput
-from shardkit.errors import UsageError
-from shardkit.storage.files import local_path, write_atomic
+from shardkit.cli.throughput_plot import check_plot, draw_throughput, write_plot
+from shardkit.errors import StorageError, UsageError
+from shardkit.storage.files import is_stream, local_path, write_named
 
 if TYPE_CHECKING:
     from shardkit.loading.loader import Loader
@@ -48,6 +51,8 @@ class Bench:
     machine: Mapping[str, Any]
     """As it was before."""
     measurements: tuple["Measurement", ...]
+    interrupted: bool = False
+    """Whether there would have been more of them."""
 
     @property
     def cache(self) -> str:
@@ -64,6 +69,7 @@ class Bench:
             "options": dict(self.options),
             "seconds": self.seconds,
             "consumer_ms": self.consumer_ms,
+            "interrupted": self.interrupted,
             "cache": self.cache,
             "machine": dict(self.machine),
             "versions": versions(),
@@ -94,41 +100,41 @@ def run_bench(
     consumer_ms: float,
     json_path: str | None,
     plot_path: str | None,
-) -> Bench:
-    """Measures with each number of workers, writes the files asked for, and says on standard error how far it is.
+) -> None:
+    """Measures with each number of workers, prints the figures and writes the files asked for.
+
+    Standard error says how far it is. What Ctrl-C cuts short is printed and written as far as it came.
 
     Raises:
         UsageError: An option is wrong.
         DataError: The data set or a clip is damaged.
-        StorageError: The data set cannot be read, or a file not be written.
+        StorageError: The data set cannot be read; or a file not be written, after the figures were printed.
         WorkerError: Workers cannot be started.
+        typer.Exit: It was interrupted.
     """
     counts = parse_workers(workers)
     if not (math.isfinite(seconds) and seconds > 0):
         raise UsageError(f"--seconds {seconds:g}: a number above 0 is needed")
     if not (math.isfinite(consumer_ms) and consumer_ms >= 0):
         raise UsageError(f"--consumer-ms {consumer_ms:g}: a number of at least 0 is needed")
-    report = _output("--json", None if json_path == STANDARD_OUTPUT else json_path)
+    printed = json_path == STANDARD_OUTPUT
+    report = _output("--json", None if printed else json_path)
     plot = _output("--plot", plot_path)
     if plot is not None:
         check_plot(plot)
-    from shardkit.loading.measure import measure
-
-    dataset = shardkit.open(path)
-    if options["split"] is not None:
-        dataset = dataset.select(split=options["split"])
-    console = Console(stderr=True, quiet=json_path == STANDARD_OUTPUT, markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, quiet=printed, markup=False, highlight=False, soft_wrap=True)
     ran_on = machine()
-    measurements = []
-    for count in counts:
-
-        def start(count: int | None = count) -> "Loader":
-            loader = shardkit.loader(path, workers=count, epochs=ENDLESS_EPOCHS, **options)
-            # A line and no moving bar, which would take its share of a core; after what may be wrong with options.
-            console.print(f"measuring {seconds:g} s with {_workers(count)}")
-            return loader
-
-        measurements.append(measure(start, seconds=seconds, consumer_s=consumer_ms / 1000))
+    measurements: list[Measurement] = []
+    try:
+        dataset = shardkit.open(path)
+        if options["split"] is not None:
+            dataset = dataset.select(split=options["split"])
+        for one in _measurements(path, options, counts, seconds=seconds, consumer_ms=consumer_ms, console=console):
+            measurements.append(one)  # noqa: PERF402 - keeps those that are done when it is cut short
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {len(measurements)} of {len(counts)} numbers of workers measured", err=True)
+        if not measurements:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     bench = Bench(
         path=path,
         name=dataset.folder.name,
@@ -138,18 +144,66 @@ def run_bench(
         consumer_ms=consumer_ms,
         machine=ran_on,
         measurements=tuple(measurements),
+        interrupted=len(measurements) < len(counts),
     )
-    if report is not None:
-        write_atomic(report, json.dumps(bench.to_json(), ensure_ascii=False, indent=2).encode() + b"\n")
-    if plot is not None:
-        draw_throughput(
-            plot,
-            [(one.stats.workers, one.stats.clips_per_s) for one in measurements],
-            title=_title(bench),
-            subtitle=_how(bench),
-            usable_cores=ran_on["usable_cores"],
-        )
-    return bench
+    try:
+        if printed:
+            typer.echo(json.dumps(bench.to_json(), ensure_ascii=False))
+        else:
+            show_bench(bench)
+    finally:  # also where nobody reads on
+        _write(bench, report=report, plot=plot)
+    if bench.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _measurements(
+    path: str,
+    options: Mapping[str, Any],
+    counts: Sequence[int | None],
+    *,
+    seconds: float,
+    consumer_ms: float,
+    console: Console,
+) -> "Iterator[Measurement]":
+    from shardkit.loading.measure import measure
+
+    for count in counts:
+
+        def start(count: int | None = count) -> "Loader":
+            loader = shardkit.loader(path, workers=count, epochs=ENDLESS_EPOCHS, **options)
+            # A line and no moving bar, which would take its share of a core; after what may be wrong with options.
+            console.print(f"measuring {seconds:g} s with {_workers(count)}")
+            return loader
+
+        yield measure(start, seconds=seconds, consumer_s=consumer_ms / 1000)
+
+
+def _write(bench: Bench, *, report: Path | None, plot: Path | None) -> None:
+    """Writes the files asked for.
+
+    Raises:
+        StorageError: One cannot be written; the other is.
+    """
+    failures = []
+    try:
+        if report is not None:
+            write_named(report, json.dumps(bench.to_json(), ensure_ascii=False, indent=2).encode() + b"\n")
+    except StorageError as exc:
+        failures.append(exc)
+    try:
+        if plot is not None:
+            figure = draw_throughput(
+                [(one.stats.workers, one.stats.clips_per_s) for one in bench.measurements],
+                title=_title(bench),
+                subtitle=_how(bench),
+                usable_cores=bench.machine["usable_cores"],
+            )
+            write_plot(plot, figure)
+    except StorageError as exc:
+        failures.append(exc)
+    if failures:
+        raise StorageError("; ".join(map(str, failures))) from failures[0]
 
 
 def show_bench(bench: Bench) -> None:
@@ -197,8 +251,9 @@ def _output(option: str, path: str | None) -> Path | None:
     if path is None:
         return None
     file = local_path(path)
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{option} {path}: there is no folder {file.parent}")
+    if not is_stream(file) and not (target := Path(os.path.realpath(file))).parent.is_dir():
+        folder = target.parent if file.is_symlink() else file.parent
+        raise UsageError(f"{option} {path}: there is no folder {folder}")
     if file.is_dir():
         raise UsageError(f"{option} {path}: this is a folder; name a file")
     return file

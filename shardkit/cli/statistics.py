@@ -1,9 +1,11 @@
 """`shardkit stats`: a split's mean and standard deviation, and what to paste into the training script."""
 
+import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
     from shardkit.transforms.dataset_statistics import Statistics
-    from shardkit.transforms.frontends import FrontEndName
+    from shardkit.transforms.frontends import FrontEnd, FrontEndName
 
 DEFAULT_FRONT_END: "FrontEndName" = "ast"
 BATCH_SIZE = 8
@@ -97,10 +99,10 @@ def measure_statistics(
     if modality == "audio":
         frontend = frontend or DEFAULT_FRONT_END
         rate_hz = _sample_rate_hz(dataset)
-        front = shardkit.transforms.frontend(frontend, sample_rate_hz=rate_hz)
+        front = _front_end(frontend, rate_hz, quiet=quiet)
     loader = shardkit.loader(
         dataset,
-        batch_size=BATCH_SIZE,
+        batch_size=min(BATCH_SIZE, len(dataset)),
         modalities=(modality,),
         size=size,
         crop="center",
@@ -136,6 +138,42 @@ def _sample_rate_hz(dataset: "Dataset") -> int:
     return int(index.audio_rate_hz[with_sound[0]])
 
 
+def _front_end(name: "FrontEndName", rate_hz: int, *, quiet: bool) -> "FrontEnd":
+    """The front end for audio of this rate.
+
+    Raises:
+        UsageError: It takes another; the message names those that take this one.
+    """
+    from shardkit.transforms.frontends import FrontEndName
+
+    try:
+        with _notes(quiet=quiet):
+            return shardkit.transforms.frontend(name, sample_rate_hz=rate_hz)
+    except shardkit.UsageError as exc:
+        fitting = []
+        for other in get_args(FrontEndName):
+            with suppress(shardkit.UsageError), _notes(quiet=True):
+                fitting.append(shardkit.transforms.frontend(other, sample_rate_hz=rate_hz).name)
+        if not fitting:
+            raise
+        raise shardkit.UsageError(f"{exc}; front ends for {rate_hz} Hz: {', '.join(fitting)}") from exc
+
+
+@contextmanager
+def _notes(*, quiet: bool) -> Iterator[None]:
+    """What the library warns of while it makes a front end, that torchaudio is used in part, is a note to users."""
+    logger = logging.getLogger("shardkit")
+    handler = logging.NullHandler() if quiet else logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(handler)
+
+
 def _watched(loader: "Loader", *, quiet: bool) -> "Iterator[Batch]":
     """The loader's batches; on a terminal a bar says how far it is, elsewhere a line now and then."""
     console = Console(stderr=True, quiet=quiet)
@@ -153,4 +191,4 @@ def _watched(loader: "Loader", *, quiet: bool) -> "Iterator[Batch]":
         yield batch
         if time.monotonic() >= next_line_s:
             next_line_s = time.monotonic() + LINE_EVERY_S
-            console.print(f"{min(number * BATCH_SIZE, clips)} of {clips} clips")
+            console.print(f"{min(number * loader.config.batch_size, clips)} of {clips} clips")

@@ -12,14 +12,12 @@ from shardkit.errors import UsageError
 from shardkit.format.index import ragged_places
 from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
+from shardkit.loading.plan import VIEW_FIELDS, Rows
 from shardkit.planning.sampling import clip_events
 from shardkit.taxonomy import UNKNOWN
 
-Rows = npt.NDArray[np.int64]
 Slots = Mapping[str, npt.NDArray[Any]]
 
-VIEW_FIELDS = ("video", "audio", "window_s", "frame_times_s", "frame_count", "audio_samples")
-"""Fields of a slot that every view has for itself."""
 NO_CLIP = -1
 """Row of a slot for which there is no clip: none in the whole batch could be loaded."""
 
@@ -38,6 +36,10 @@ class Collator:
         self._columns = columns
         self._views = views
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
+        index = dataset.index
+        # Once: what Arrow needs for a view is more than what a batch takes out of it.
+        self._ids = {of.name: index.labels(of) for of in dataset.label_sets if of.kind != "multi"}
+        self._id_lists = {of.name: index.label_lists(of) for of in dataset.label_sets if of.kind == "multi"}
 
     def batch(self, slots: Slots, rows: Rows, *, weight: npt.NDArray[np.float32], loss_scale: float) -> Batch:
         """A batch over filled slots.
@@ -81,14 +83,14 @@ class Collator:
         labels = {}
         for label_set in self._dataset.label_sets:
             if label_set.kind == "multi":
-                lists = self._dataset.index.label_lists(label_set)
+                lists = self._id_lists[label_set.name]
                 present = np.zeros((len(rows), len(label_set.leaf.classes)), dtype=np.uint8)
                 places, counts = ragged_places(lists.offsets, rows)
                 present[np.repeat(np.arange(len(rows)), counts), lists.values[places]] = 1
                 present[~there] = 0
                 labels[label_set.name] = torch.from_numpy(present)
             else:
-                ids = self._dataset.index.labels(label_set)[rows].astype(np.int64)
+                ids = self._ids[label_set.name][rows].astype(np.int64)
                 ids[~there] = UNKNOWN
                 labels[label_set.name] = torch.from_numpy(ids)
         return labels

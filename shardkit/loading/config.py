@@ -73,6 +73,8 @@ class LoaderConfig:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
         _check_number("timeout_s", self.timeout_s, SECONDS, needed="a number of seconds above 0")
         _check_number("max_skipped", self.max_skipped, SHARE, needed="a share from 0 to 1")
+        if self.transform is not None and not callable(self.transform):
+            raise UsageError(f"transform={self.transform!r}: a function of a batch is needed")
         if self.worker_type == "thread" and self.decoder == "decord" and not self.verify:
             raise UsageError(
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
@@ -84,6 +86,12 @@ class LoaderConfig:
             return
         if not isinstance(self.views, tuple | list):
             _check_count("views", self.views)
+            if self.views > 1 and not self._draws_parts():
+                raise UsageError(
+                    f"views={self.views}: nothing is drawn, so all views of a clip are the same; give window_s=, or "
+                    "for video crop='random' with size=, flip= between 0 and 1, or frames= with frame_choice='random' "
+                    "or 'contiguous'",
+                )
             return
         if len(self.views) != 2:
             raise UsageError(f"views={self.views!r}: a number, or (windows, crops), is needed")
@@ -100,6 +108,13 @@ class LoaderConfig:
         drawn = f"flip={self.flip}" if self.flip else "crop='random'" if self.crop == "random" else None
         if drawn is not None:
             raise UsageError(f"views={self.views!r} have fixed places: {drawn} does not go with them")
+
+    def _draws_parts(self) -> bool:
+        """Whether independent views of a clip can differ."""
+        if self.window_s is not None:
+            return True
+        crops = self.crop == "random" and self.size is not None
+        return "video" in self.modalities and (crops or 0 < self.flip < 1 or self.frame_choice != "uniform")
 
     @property
     def rules(self) -> ViewRules:

@@ -95,7 +95,8 @@ class ProcessCrew:
 
     def pids(self) -> dict[int, int]:
         """See Crew."""
-        return {worker: process.pid for worker, process in self._processes.items()}
+        # A copy at once: stats() may ask from another thread while a worker is replaced.
+        return {worker: process.pid for worker, process in list(self._processes.items())}
 
 
 class ThreadCrew:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardkit.clip import EVENT_MODALITIES, Event
-from shardkit.errors import CorruptShardError, DataError, UsageError
+from shardkit.errors import CorruptShardError, DataError, StorageError, UsageError
 from shardkit.format.index import ClipIndex, decode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.filler import SlotFiller
@@ -134,7 +134,8 @@ class Dataset:
         slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}
         # A reader of its own: threads may ask at once, and no descriptor stays open.
         with self.reader() as reader:
-            SlotFiller(self.index, reader, plan).fill(slot, row=row, position=0, epoch=0)
+            filler = SlotFiller(self.index, reader, plan)
+            filler.fill(filler.prepare(slot, row=row, position=0, epoch=0))
         index = self.index
         events = slice(int(index.event_offsets[row]), int(index.event_offsets[row + 1]))
         return Sample(
@@ -183,6 +184,17 @@ class Dataset:
     def reader(self) -> ShardReader:
         """A new reader of the shards."""
         return ShardReader(self.folder, self.shard_names)
+
+    def is_replaced(self) -> bool:
+        """Whether its folder holds other shards by now, or no data set; new labels for the same shards do not count."""
+        path = self.folder / MANIFEST_NAME
+        try:
+            now = Manifest.from_bytes(read_bytes(path), path=str(path))
+        except StorageError as exc:
+            return isinstance(exc.__cause__, FileNotFoundError)  # else its disk is at fault
+        except DataError:
+            return True
+        return now.shards != self.manifest.shards
 
     def where(self, row: int) -> str:
         """Shard and clip of an index row, for messages."""

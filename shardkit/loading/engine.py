@@ -11,7 +11,10 @@ been held up by a full report pipe; and if the whole machine stood still, nobody
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +25,44 @@ from shardkit.loading.crew import Crew, ProcessCrew, ThreadCrew
 from shardkit.loading.dataset import Dataset
 from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout, ClipPlan
-from shardkit.loading.reports import Fault, ReportReader
+from shardkit.loading.reports import NO_RUN, Fault, ReportReader
 from shardkit.loading.ring import Ring
 from shardkit.loading.tally import Tally
 from shardkit.loading.usage import ProcessUsage, process_usage
 from shardkit.loading.worker import WorkerStart, work
 from shardkit.storage.shards import ShardReader
 
-RUNS_PER_WORKER = 2
-"""A batch is cut into about this many runs a worker, so that all finish it together."""
 MAX_RUN_SLOTS = 16
+"""A batch is cut into a run for each worker, so that all work on it; and into more where those would be longer."""
 POLL_S = 1.0
-"""How often hangs are looked for while waiting."""
+"""Waiting between two looks for hangs, where `timeout_s` allows it."""
 MAX_STILLBORN = 3
 """Workers in a row that may die before they come up, one of each number apart: all may be killed at once."""
 START_TIMEOUT_S = 60.0
 """How long a worker may take to come up, where `timeout_s` is shorter: imports from a cold network disk are slow."""
+
+
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+"""Those of this process, for its forks."""
+
+
+@cache
+def _end_tokens_in_forks() -> None:
+    """Lets forks of this process close the pipes by whose end workers know that they are to end; once a process."""
+
+    def close() -> None:
+        for engine in _engines:
+            engine.let_go()
+
+    os.register_at_fork(after_in_child=close)
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A buffer that was submitted."""
+
+    runs_left: int = 0
+    faults: list[Fault] = field(default_factory=list)
 
 
 class Engine:
@@ -55,13 +80,14 @@ class Engine:
     ) -> None:
         self._dataset = dataset
         self._timeout_s = timeout_s
+        self._patience_s = min(POLL_S, timeout_s / 4)
         self.workers = workers
         # Before anything is open that would have to be closed (readers open shards when they read): what cannot be made
         # is an error here, and not a thread that dies.
         readers = [] if processes else [dataset.reader() for _ in range(workers)]
         fillers = [(reader, SlotFiller(dataset.index, reader, plan)) for reader in readers]
         layout = BatchLayout.of(plan, batch_size)
-        self._run_slots = min(MAX_RUN_SLOTS, max(1, batch_size // (RUNS_PER_WORKER * workers)))
+        self._run_slots = min(MAX_RUN_SLOTS, -(-batch_size // workers))
         self.ring = Ring(layout, shared=processes)
         # Every run of every buffer, and what is left of the runs of workers that died.
         capacity = self.ring.buffers * -(-batch_size // self._run_slots) + 2 * workers
@@ -71,17 +97,19 @@ class Engine:
         os.set_blocking(self._report_out, False)
         self._reports = ReportReader(self._report_out)
         self._runs: dict[int, Run] = {}
-        self._faults: dict[int, list[Fault]] = {}
+        self._fillings: dict[int, _Filling] = {}
         self._deaths: dict[tuple[int, int], int] = {}
         self._stillborn = 0
         self._gone = Tally()
         self.gone_cpu_s = 0.0
         """CPU time of workers that were replaced."""
         self.replaced = 0
-        self._waited_s = 0.0
+        self._waited_s = self._looked_s = 0.0
         self._standing: dict[int, tuple[Claim | int | None, float]] = {}
         self._owner = os.getpid()
         self._closed = False
+        _end_tokens_in_forks()
+        _engines.add(self)
         self._crew = self._make_crew(plan, layout, batch_size, capacity, fillers)
         try:
             for worker in range(workers):
@@ -140,13 +168,14 @@ class Engine:
         views = self.ring.views(buffer)
         views["row"][:] = rows
         views["position"][:] = positions
-        self._faults[buffer] = []
+        self._fillings[buffer] = _Filling()
         self._deaths = {place: deaths for place, deaths in self._deaths.items() if place[0] != buffer}
         for first in range(0, len(rows), self._run_slots):
             self._publish(Run(buffer, first, min(first + self._run_slots, len(rows)), epoch))
 
     def _publish(self, run: Run) -> None:
         self._runs[self._board.publish(run)] = run
+        self._fillings[run.buffer].runs_left += 1
         os.write(self._token_in, b"\0")
 
     def wait(self, buffer: int) -> list[Fault]:
@@ -154,18 +183,25 @@ class Engine:
 
         Raises:
             WorkerError: Workers cannot be started, or a worker thread hangs.
+            DataError: A worker finds another data set than was opened, or a damaged one.
+            StorageError: A worker cannot read the data set.
         """
-        self._wait_until(lambda: all(run.buffer != buffer for run in self._runs.values()))
-        return self._faults.pop(buffer)
+        filling = self._fillings[buffer]
+        self._drain()
+        while filling.runs_left:
+            self._await_report()
+        del self._fillings[buffer]
+        return filling.faults
 
     def filled(self) -> int:
         """Buffers that were submitted, are filled, and have not been waited for."""
         self._drain()
-        return len(self._faults.keys() - {run.buffer for run in self._runs.values()})
+        return sum(not filling.runs_left for filling in self._fillings.values())
 
     def is_good(self, buffer: int) -> bool:
         """Whether every slot of a submitted buffer is filled, without a fault."""
-        return not self._faults[buffer] and all(run.buffer != buffer for run in self._runs.values())
+        filling = self._fillings[buffer]
+        return not filling.runs_left and not filling.faults
 
     def tally(self) -> Tally:
         """What all workers have done, those that were replaced included."""
@@ -180,40 +216,41 @@ class Engine:
         if self._closed or not self.is_own():
             return  # at the interpreter's end, when iterations are ended after the engine; and in a fork, as its copy
         self._board.cancel()
-        self._wait_until(lambda: not self._runs)
-        self._faults.clear()
-
-    def _wait_until(self, done: Callable[[], bool]) -> None:
         self._drain()
-        patience_s = min(POLL_S, self._timeout_s / 4)
+        while self._runs:
+            self._await_report()
+        self._fillings.clear()
+
+    def _await_report(self) -> None:
+        """Waits for reports, a while at most, and looks after the workers."""
+        sentinels = dict(self._crew.sentinels())
         poll = select.poll()
-        poll.register(self._report_out, select.POLLIN)
-        watched: dict[int, int] = {}
-        while not done():
-            for descriptor in watched.keys() - self._crew.sentinels().keys():
-                poll.unregister(descriptor)
-            watched = dict(self._crew.sentinels())
-            for descriptor in watched:
-                poll.register(descriptor, select.POLLIN)
-            asked_s = time.monotonic()
-            ready = [descriptor for descriptor, _ in poll.poll(1000 * patience_s)]
-            self._waited_s += min(time.monotonic() - asked_s, patience_s)
-            self._drain()
-            for descriptor in ready:
-                if descriptor in watched:
-                    self._replace(watched[descriptor])
+        for descriptor in (self._report_out, *sentinels):
+            poll.register(descriptor, select.POLLIN)
+        asked_s = time.monotonic()
+        ready = [descriptor for descriptor, _ in poll.poll(1000 * self._patience_s)]
+        self._waited_s += min(time.monotonic() - asked_s, self._patience_s)
+        self._drain()
+        for descriptor in ready:
+            if descriptor in sentinels:
+                self._replace(sentinels[descriptor])
+        if self._waited_s - self._looked_s >= self._patience_s:
+            self._looked_s = self._waited_s
             self._look_for_hangs()
 
     def _drain(self) -> None:
         for report in self._reports.drain():
+            if report.ticket == NO_RUN and report.fault is not None:
+                raise report.fault.error()
             self._stillborn = 0
             run = self._runs.get(report.ticket)
             if run is None:
                 continue
             if report.fault is None:
                 del self._runs[report.ticket]
+                self._fillings[run.buffer].runs_left -= 1
             else:
-                self._faults[run.buffer].append(report.fault)
+                self._fillings[run.buffer].faults.append(report.fault)
 
     def _look_for_hangs(self) -> None:
         queue = self._board.unclaimed()
@@ -257,6 +294,7 @@ class Engine:
                     "standard error says why (worker_type='thread' works without them)",
                 )
         if claim is not None and (run := self._runs.pop(claim.ticket, None)) is not None:
+            self._fillings[run.buffer].runs_left -= 1
             # It may have gone on since it was looked at: then the clip that it is on now is not to blame.
             self._resume(run, claim.slot, hung=claim == hung_on, ending=ending)
         self._crew.start(worker)
@@ -267,7 +305,7 @@ class Engine:
             del self._deaths[run.buffer, slot]
             what = f"not loaded after {self._timeout_s:g} s (timeout_s)" if hung else f"its worker was {ending}, twice"
             message = f"{self._clip(run.buffer, slot)}: {what}; pack it again, or pass over it with on_error='skip'"
-            self._faults[run.buffer].append(Fault(slot, "WorkerError", message))
+            self._fillings[run.buffer].faults.append(Fault(slot, "WorkerError", message))
             slot += 1
         if slot < run.stop:
             self._publish(Run(run.buffer, slot, run.stop, run.epoch))
@@ -279,6 +317,11 @@ class Engine:
     def is_own(self) -> bool:
         """Whether this process made it; a fork has a copy of this object, but not its workers."""
         return self._owner == os.getpid()
+
+    def let_go(self) -> None:
+        """Closes a fork's copy of the token pipe, by whose end workers know that this process is gone or wants none."""
+        if not self._closed:
+            os.close(self._token_in)
 
     def close(self) -> None:
         """Ends the workers. Leased buffers live on until their tensors die."""

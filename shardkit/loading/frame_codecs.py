@@ -4,15 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from shardkit.errors import DataError
 from shardkit.format.index import ClipIndex
 from shardkit.loading.frame_places import FramePlaces
-from shardkit.loading.plan import VideoPlan
+from shardkit.loading.plan import Bytes, VideoPlan
 from shardkit.media.jpeg import decode_jpeg_into
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class FrameCodec(Protocol):

@@ -3,21 +3,15 @@
 Every stored frame that any view wants is read, checked and decoded once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable, Sequence
 
 from shardkit.errors import DataError
 from shardkit.format.index import ClipIndex
 from shardkit.loading.frame_codecs import FrameCodec
 from shardkit.loading.frame_places import Cut, FramePlaces
-from shardkit.loading.plan import VideoPlan
+from shardkit.loading.plan import Bytes, Slot, VideoPlan
 from shardkit.planning.sampling import FrameSampling, choose_frames, frames_inside
 from shardkit.planning.views import View, ViewRules
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class FramePart:
@@ -54,7 +48,7 @@ class FrameFiller:
 
     def part(
         self,
-        slot: Mapping[str, npt.NDArray[Any]],
+        slot: Slot,
         row: int,
         views: Sequence[View],
         windows_s: Sequence[tuple[float, float]],

@@ -4,9 +4,10 @@ import hashlib
 import logging
 import os
 import time
+import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,13 +17,21 @@ import numpy.typing as npt
 import torch
 
 from shardkit.cores import usable_cores
-from shardkit.errors import TooManyRejectsError, UsageError, WorkerError
+from shardkit.errors import (
+    CorruptShardError,
+    DataError,
+    ShardkitError,
+    TooManyRejectsError,
+    UsageError,
+    WorkerError,
+)
 from shardkit.loading.batch import Batch
 from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.config import LoaderConfig
 from shardkit.loading.dataset import Dataset, open_dataset
 from shardkit.loading.device import Copier, Copy, device_copier, is_cuda
 from shardkit.loading.engine import Engine
+from shardkit.loading.one_thread import OneThread
 from shardkit.loading.ranks import Ranks, local_world_size, resolve_ranks
 from shardkit.loading.reports import Fault
 from shardkit.loading.ring import AHEAD_BUFFERS
@@ -36,6 +45,8 @@ _log = logging.getLogger("shardkit")
 
 MIN_SKIPPED = 8
 """Bad clips that on_error='skip' always bears, however small the data set is."""
+SKIPPABLE = (DataError, WorkerError)
+"""Faults of a clip: its bytes, or what they do to a worker. A shard that cannot be read is no clip's fault."""
 
 
 class _Staged(NamedTuple):
@@ -43,6 +54,8 @@ class _Staged(NamedTuple):
 
     step: "_Step"
     batch: Batch | Copy
+    clips: int
+    """Those with weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,26 @@ class _Step:
     buffer: int
     rows: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
+
+
+class _Iteration(Iterator[Batch]):
+    """The batches of one iteration, for one thread at a time."""
+
+    __slots__ = ("_batches", "_one_thread")
+
+    def __init__(self, batches: Generator[Batch, None, None], one_thread: OneThread) -> None:
+        self._batches = batches
+        self._one_thread = one_thread
+
+    def __next__(self) -> Batch:
+        with self._one_thread:
+            self._one_thread.took_batch()
+            return next(self._batches)
+
+    def close(self) -> None:
+        """Ends it: the next one may be another thread's."""
+        with self._one_thread:
+            self._batches.close()
 
 
 class Loader:
@@ -125,6 +158,10 @@ class Loader:
         self._engine: Engine | None = None
         self._stop: weakref.finalize[Any, Loader] | None = None
         self._meter = Meter.started()
+        self._ended_stats: LoaderStats | None = None
+        """The last of the workers that were ended."""
+        self._one_thread = OneThread()
+        self._warned_of_padding = False
         self._skipped = 0
         self._waiting: deque[_Step] = deque()
         self._staged: deque[_Staged] = deque()
@@ -156,25 +193,32 @@ class Loader:
     def stats(self) -> LoaderStats:
         """What workers and loop did since the workers started, and what holds them up.
 
-        Raises:
-            UsageError: No iteration has started workers yet, or they were ended by `close()`.
+        Before the first iteration nothing, and after `close()` what they had done by then: counters start anew with the
+        next workers.
 
         Example:
             >>> before = loader.stats()  # doctest: +SKIP
             >>> ...  # an epoch
             >>> print(loader.stats().since(before).verdict)  # doctest: +SKIP
         """
-        engine, meter = self._engine, self._meter
-        if engine is None:
-            raise UsageError("no workers run: stats() is for a loader that is being iterated over")
+        engine = self._engine
+        if engine is not None:
+            return self._stats_of(engine)
+        return self._ended_stats or LoaderStats.of_nothing(batch_size=self.config.batch_size)
+
+    def _stats_of(self, engine: Engine) -> LoaderStats:
+        meter = self._meter
         now_s = time.monotonic()
         usage = engine.usage()
         return LoaderStats(
             at_s=now_s,
+            began_s=meter.began_s,
             seconds=now_s - meter.began_s,
+            batch_size=self.config.batch_size,
             batches=meter.batches,
-            clips=meter.batches * self.config.batch_size,
+            clips=meter.clips,
             consumer_wait_s=meter.wait_s,
+            start_wait_s=meter.start_wait_s,
             collate_s=meter.collate_s,
             ready_batches=meter.ready,
             workers=engine.workers,
@@ -210,13 +254,19 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on after the batch at which `state_dict` was taken; a finished epoch is followed by the next.
 
+        The next iteration does. Called in a loop over the loader, it ends that loop after the batch it is on, as if the
+        epoch were over: start another one.
+
         Raises:
-            UsageError: The state is of another data set, selection, seed or order.
+            UsageError: The state is of another data set, selection, seed or order; names what differs.
         """
         loaded = LoaderState.from_dict(state)
         check_fingerprint(loaded, self._fingerprint)
         if loaded.seed != self.config.seed:
-            raise UsageError(f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}")
+            raise UsageError(
+                f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}, so that clips "
+                f"come in another order; make the loader with seed={loaded.seed}",
+            )
         if self._begun:
             self._current = None  # one that has not begun starts from here
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
@@ -230,11 +280,19 @@ class Loader:
             Batch, or what `transform` makes of it.
 
         Raises:
-            DataError: A clip is damaged (on_error='raise'), or too many are (on_error='skip').
+            DataError: A clip is damaged (on_error='raise'), or too many are (on_error='skip'); or the data set was
+                replaced.
             StorageError: A shard cannot be read.
             WorkerError: Workers cannot be started.
-            UsageError: WORLD_SIZE says that there are several ranks, and torch.distributed is not initialised.
+            UsageError: WORLD_SIZE says that there are several ranks, and torch.distributed is not initialised; or
+                another thread iterates over this loader; or there is not the memory for its batches.
         """
+        with self._one_thread:
+            if self._begun:
+                self._one_thread.check_last()
+            return self._new_iteration()
+
+    def _new_iteration(self) -> Iterator[Batch]:
         self._iterations += 1
         iteration = self._current = self._iterations
         self._begun = False
@@ -247,9 +305,24 @@ class Loader:
                 f"drop_last drops all {len(self.dataset)} clips: they do not fill one batch of "
                 f"{self._global_batch()} over all ranks; use a smaller batch_size or drop_last=False",
             )
-        return self._iterate(iteration)
+        self._warn_of_padding()
+        return _Iteration(self._iterate(iteration), self._one_thread)
 
-    def _iterate(self, iteration: int) -> Iterator[Batch]:
+    def _warn_of_padding(self) -> None:
+        clips, world = len(self.dataset), self._resolved().world
+        if self._global_batch() <= clips or self._warned_of_padding:
+            return
+        self._warned_of_padding = True
+        ranks = "" if world == 1 else f" on each of {world} ranks"
+        warnings.warn(
+            f"batch_size={self.config.batch_size}{ranks} is more than the {clips} clips there are: the rest of each "
+            "batch is padding (weight 0), which takes memory, and time to decode; "
+            f"batch_size={-(-clips // world)} holds all of them",
+            UserWarning,
+            stacklevel=4,  # the loop over the loader
+        )
+
+    def _iterate(self, iteration: int) -> Generator[Batch, None, None]:
         # A generator runs from its first `next` on, and by then another iteration may be under way.
         if not self._is_current(iteration):
             return
@@ -263,6 +336,7 @@ class Loader:
         epochs = self.config.epochs or 1
         plan = self._steps(self._epoch, (self._epoch // epochs + 1) * epochs)
         self._skipped = 0
+        is_first = True
         try:
             while True:
                 asked_s = time.monotonic()
@@ -282,8 +356,11 @@ class Loader:
                 if self._copier is not None and self._waiting and engine.is_good(self._waiting[0].buffer):
                     # The next one is copied while the loop works on this one.
                     self._stage(engine, self._wait(engine, self._waiting[0]))
+                if is_first:
+                    self._meter.start_wait_s += waited_s
+                    is_first = False
                 # Without a name: the generator's frame would hold the batch as long as the loop's body runs.
-                yield self._metered(self._delivery(self._staged.popleft()), asked_s, waited_s)
+                yield self._metered(self._staged.popleft(), asked_s, waited_s)
                 if not self._goes_on(engine, iteration):
                     return
         except (Exception, GeneratorExit):
@@ -297,9 +374,11 @@ class Loader:
                 self._begun = False
                 self._abandon()
 
-    def _metered(self, content: Any, asked_s: float, waited_s: float) -> Any:
+    def _metered(self, staged: _Staged, asked_s: float, waited_s: float) -> Any:
+        content = self._delivery(staged)
         meter = self._meter
         meter.batches += 1
+        meter.clips += staged.clips
         meter.wait_s += waited_s
         meter.collate_s += time.monotonic() - asked_s - waited_s
         return content
@@ -321,9 +400,10 @@ class Loader:
     def _wait(self, engine: Engine, step: _Step) -> list[Fault]:
         try:
             return engine.wait(step.buffer)
-        except WorkerError:
-            # It has lost workers for good; the next iteration starts anew.
+        except ShardkitError as exc:
+            # It has lost workers for good, or they cannot work; the next iteration starts anew.
             self.close()
+            self._check_not_replaced(exc)
             raise
 
     def _abandon(self) -> None:
@@ -382,7 +462,8 @@ class Loader:
         """Makes the batch of the step that was waited for, and starts to copy it to a CUDA device."""
         step = self._waiting.popleft()
         batch = self._batch(engine, step, faults)
-        self._staged.append(_Staged(step, batch if self._copier is None else self._copier.start(batch)))
+        clips = int(torch.count_nonzero(batch.weight))
+        self._staged.append(_Staged(step, batch if self._copier is None else self._copier.start(batch), clips))
 
     def _delivery(self, staged: _Staged) -> Any:
         """What the loop's body gets; counted as delivered before it runs: a state taken there is past this batch."""
@@ -423,8 +504,11 @@ class Loader:
         """Gives slots that could not be filled weight 0 and a copy of a good clip."""
         if not faults:
             return
-        if self.config.on_error == "raise":
-            raise faults[0].error()
+        errors = [fault.error() for fault in faults]
+        self._check_not_replaced(errors[0])
+        for error in errors:
+            if self.config.on_error == "raise" or not isinstance(error, SKIPPABLE):
+                raise error
         bad = {fault.slot for fault in faults}
         self._skipped += sum(int(weight[slot]) for slot in bad)
         for fault in faults:
@@ -441,6 +525,13 @@ class Loader:
             rows[slot] = NO_CLIP if good is None else rows[good]
             for array in slots.values():
                 array[slot] = 0 if good is None else array[good]
+
+    def _check_not_replaced(self, error: ShardkitError) -> None:
+        """Raises what lies behind an error where another data set stands in the folder by now."""
+        if self.dataset.is_replaced():
+            raise CorruptShardError(
+                f"{self.dataset.folder}: the data set was replaced while it is being loaded; start the loader anew",
+            ) from error
 
     def _started(self) -> Engine:
         if self._engine is None or not self._engine.is_own():
@@ -487,14 +578,25 @@ class Loader:
         )
 
     def close(self) -> None:
-        """Ends the workers; the next iteration starts them anew. Batches that are held stay valid."""
-        stop = self._stop
+        """Ends the workers; the next iteration starts them anew. Batches that are held stay valid.
+
+        Where another thread is being given a batch, it gets that one; then its iteration ends.
+        """
+        with self._one_thread.interrupted():
+            self._close()
+
+    def _close(self) -> None:
+        stop, engine = self._stop, self._engine
         self._current = self._engine = self._copier = self._stop = None
         self._begun = False
         self._waiting.clear()
         self._staged.clear()
-        if stop is not None:
-            stop()
+        try:
+            if engine is not None and engine.is_own():
+                self._ended_stats = self._stats_of(engine)
+        finally:
+            if stop is not None:
+                stop()
 
     def __enter__(self) -> "Loader":
         return self
@@ -514,10 +616,15 @@ def _end(engine: Engine, copier: Copier | None) -> None:
 
 
 def _check_device(device: torch.device | str) -> None:
+    name = repr(str(device))
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as exc:
-        raise UsageError(f"device={str(device)!r} cannot be used here: {exc}") from exc
+    except NotImplementedError as exc:
+        raise UsageError(f"device={name} cannot be used here: this PyTorch has no such device") from exc
+    except (RuntimeError, AssertionError, TypeError, ImportError) as exc:
+        raise UsageError(f"device={name} cannot be used here: {str(exc).splitlines()[0]}") from exc
+    if torch.device(device).type == "meta":
+        raise UsageError(f"device={name} holds no values, so batches there would be empty; leave device out")
 
 
 def _default_workers() -> int:

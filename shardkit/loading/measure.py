@@ -38,8 +38,8 @@ class Measurement:
 
     @property
     def cpu_s_per_clip(self) -> float:
-        """CPU seconds that a clip costs, wherever they are spent."""
-        return self.cpu_s / self.stats.clips
+        """CPU seconds that a clip costs, wherever they are spent: on padding too, which is none itself."""
+        return self.cpu_s / self.stats.clips if self.stats.clips else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """All of it, and what follows from it."""

@@ -16,6 +16,15 @@ from shardkit.planning.views import ViewRules
 ALIGNMENT = 64
 """Fields of a batch buffer begin at multiples of this: a cache line."""
 
+Bytes = npt.NDArray[np.uint8]
+"""uint8 [size]: what was read."""
+Rows = npt.NDArray[np.int64]
+"""int64 [N]: rows of the index."""
+Slot = Mapping[str, npt.NDArray[Any]]
+"""The arrays of one slot by field, as `ClipPlan.slot_fields` describes them."""
+VIEW_FIELDS = ("video", "audio", "window_s", "frame_times_s", "frame_count", "audio_samples")
+"""Fields of a slot that every view has for itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoPlan:

@@ -1,4 +1,4 @@
-"""What workers tell the trainer's process: a run is done, a slot could not be filled.
+"""What workers tell the trainer's process: a run is done, a slot could not be filled, a worker cannot start.
 
 Messages are at most PIPE_BUF bytes, so that writes of several workers into one pipe never mix.
 """
@@ -12,6 +12,8 @@ import msgpack
 from shardkit import errors
 
 _LENGTH = struct.Struct("<H")
+NO_RUN = -1
+"""Ticket of a report that says why its worker cannot start."""
 _MAX_TEXT = 3000  # PIPE_BUF is 4,096 on Linux
 
 
@@ -20,6 +22,7 @@ class Fault:
     """Why a slot could not be filled."""
 
     slot: int
+    """In its batch; of no meaning in a report of no run."""
     kind: str
     """Name of a class in shardkit.errors; those of media/ are DataErrors."""
     message: str

@@ -6,11 +6,14 @@ A fresh buffer of 38 MB costs 52 ms of page faults, a recycled one 1 ms.
 import warnings
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shardkit.errors import UsageError
+from shardkit.loading.memory import read_available_bytes
 from shardkit.loading.plan import BatchLayout
 from shardkit.loading.region import Region
 
@@ -34,10 +37,25 @@ class _Lease:
 class Ring:
     """A fixed number of batch buffers in one region."""
 
-    def __init__(self, layout: BatchLayout, *, shared: bool) -> None:
+    def __init__(
+        self, layout: BatchLayout, *, shared: bool, available_bytes: Callable[[], int | None] = read_available_bytes
+    ) -> None:
+        """Makes the memory.
+
+        Raises:
+            UsageError: There is less of it. The system would say so much later, by killing the trainer or a worker that
+                touches one page too many.
+        """
         self.layout = layout
         self.buffers = AHEAD_BUFFERS + LEASED_BUFFERS
-        self.region = Region.create(max(1, layout.size_bytes * self.buffers), shared=shared, name="ring")
+        size_bytes = max(1, layout.size_bytes * self.buffers)
+        there_bytes = available_bytes()
+        if there_bytes is not None and size_bytes > there_bytes:
+            raise UsageError(
+                f"{self.buffers} buffers for batches of {layout.batch_size:,} clips take {size_bytes:,} bytes of "
+                f"memory, {there_bytes:,} are available; lower batch_size, frames, size, window_s or views",
+            )
+        self.region = Region.create(size_bytes, shared=shared, name="ring")
         self._free: deque[int] = deque(range(self.buffers))
         self._leases: dict[int, weakref.ref[_Lease]] = {}
         self._warned = False
@@ -77,7 +95,7 @@ class Ring:
                     f"{leased} batches are held at once; further ones are copied into fresh memory, which "
                     "is slower: let go of batches, or clone what you keep",
                     ResourceWarning,
-                    stacklevel=5,  # the loop over the loader
+                    stacklevel=6,  # the loop over the loader
                 )
             return self.layout.views(copy)
         lease = _Lease(self._bytes(buffer))

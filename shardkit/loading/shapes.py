@@ -15,6 +15,10 @@ from shardkit.planning.views import ViewRules
 
 Rows = npt.NDArray[np.int64]
 
+WINDOW_SLACK = 1.1
+"""A window may be this much longer than the longest clip: clips of nominally ten seconds often miss some frames of
+them, and a model may want 10.24. Beyond, it is a mistake, such as milliseconds for seconds."""
+
 
 def clip_plan(
     folder: Path,
@@ -39,6 +43,8 @@ def clip_plan(
     """
     with_video = rows[index.video_bytes[rows] > 0] if "video" in modalities else rows[:0]
     with_audio = rows[index.audio_bytes[rows] > 0] if "audio" in modalities else rows[:0]
+    if window_s is not None:
+        _check_window(folder, index, rows, window_s)
     video = audio = None
     if len(with_video):
         height, width = _frame_size(folder, index, with_video, size, crop)
@@ -74,6 +80,17 @@ def clip_plan(
             dtype=audio_dtype,
         )
     return ClipPlan(video, audio, window_s, rules, verify)
+
+
+def _check_window(folder: Path, index: ClipIndex, rows: Rows, window_s: float) -> None:
+    longest = int(rows[np.argmax(index.duration_s[rows])])
+    longest_s = float(index.duration_s[longest])
+    if window_s > longest_s * WINDOW_SLACK:
+        raise UsageError(
+            f"{folder}: window_s={window_s:g} is longer than every clip: the longest is {index.text('key', longest)!r} "
+            f"with {longest_s:.6g} s, and the rest of each window would be padding; choose a shorter one, or leave "
+            "window_s out for whole clips",
+        )
 
 
 def _frame_size(

@@ -1,6 +1,6 @@
 """SoundFiller: the samples of a clip's windows, from whole seconds in the shard to their places in a slot."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,12 +8,10 @@ import numpy.typing as npt
 
 from shardkit.format.index import ClipIndex
 from shardkit.format.wav import SAMPLE_BYTES
-from shardkit.loading.plan import AudioPlan
+from shardkit.loading.plan import AudioPlan, Bytes, Slot
 
 PCM_SCALE = np.float32(1 / 32768)
 """int16 to [-1, 1)."""
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class Window(NamedTuple):
@@ -89,9 +87,7 @@ class SoundFiller:
             # The frames' own checksums take a third of the time.
             self._flac = FlacDecoder(verify=not verify)
 
-    def part(
-        self, slot: Mapping[str, npt.NDArray[Any]], row: int, windows_s: Sequence[tuple[float, float]]
-    ) -> SoundPart:
+    def part(self, slot: Slot, row: int, windows_s: Sequence[tuple[float, float]]) -> SoundPart:
         """Writes how many samples there are; the part that brings them."""
         rate_hz, total = self.plan.rate_hz, int(self.index.audio_samples[row])
         firsts = [round(start_s * rate_hz) for start_s, _ in windows_s]

@@ -4,10 +4,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shardkit.errors import UsageError
+from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.tally import Tally
 
 BUSY_SHARE = 0.9
 """Workers busier than this are the limit: the rest is waking up and handing over."""
+EMPTY_SHARE, BUSY_WHEN_EMPTY_SHARE = 0.25, 0.6
+"""Where the loop finds less of the ring filled than the first, those busier than the second are the limit too."""
 WAITED_SHARE = 0.05
 """A loop that waits for less than this of its time is not held up by its workers."""
 OWN_SHARE = 0.5
@@ -29,13 +33,18 @@ class LoaderStats:
 
     at_s: float
     """When they were taken, on the clock of `time.monotonic`."""
+    began_s: float | None
+    """When the workers started, on that clock; None where none have."""
     seconds: float
+    batch_size: int
     batches: int
     """Handed out."""
     clips: int
-    """In these batches, padding included."""
+    """Real ones in these batches, those with weight 1: neither padding nor what was skipped."""
     consumer_wait_s: float
     """How long the training loop waited for batches that were not filled yet."""
+    start_wait_s: float
+    """The part of it that was for the first batch of an iteration, when nothing can have been loaded ahead."""
     collate_s: float
     """How long the loader's own code ran in the training process: planning, labels, `transform`, moving to the
     device."""
@@ -46,7 +55,8 @@ class LoaderStats:
     worker_cpu_s: float
     """CPU time of all worker processes, those that were replaced included; 0 for threads."""
     tally: Tally
-    """Sums over all workers, those that were replaced included."""
+    """Sums over all workers, those that were replaced included; of all that they did: padding, and batches that are not
+    handed out yet, are clips there."""
     ring_bytes: int
     """Memory of the ring, which all processes share."""
     worker_private_bytes: tuple[int, ...]
@@ -54,9 +64,45 @@ class LoaderStats:
     buffers_ahead: int
     """Batches that workers may fill before the loop asks for them."""
 
+    @classmethod
+    def of_nothing(cls, *, batch_size: int) -> "LoaderStats":
+        """Those of a loader that has had no workers yet."""
+        return cls(
+            at_s=time.monotonic(),
+            began_s=None,
+            seconds=0.0,
+            batch_size=batch_size,
+            batches=0,
+            clips=0,
+            consumer_wait_s=0.0,
+            start_wait_s=0.0,
+            collate_s=0.0,
+            ready_batches=0.0,
+            workers=0,
+            replaced_workers=0,
+            worker_cpu_s=0.0,
+            tally=Tally(),
+            ring_bytes=0,
+            worker_private_bytes=(),
+            buffers_ahead=AHEAD_BUFFERS,
+        )
+
     def since(self, earlier: "LoaderStats") -> "LoaderStats":
-        """The part after `earlier`; memory stays that of now."""
-        sums = ("batches", "clips", "consumer_wait_s", "collate_s", "ready_batches", "replaced_workers")
+        """The part after `earlier`, which is all where no workers had started by then; memory stays that of now.
+
+        Raises:
+            UsageError: `earlier` is the later one, or other workers' (`close()` ends them).
+        """
+        if earlier.at_s > self.at_s:
+            raise UsageError("these stats are the earlier ones: ask the later ones, later.since(earlier)")
+        if earlier.began_s is None:
+            return self
+        if earlier.began_s != self.began_s:
+            raise UsageError(
+                "the earlier stats are of other workers: another loader's, or those of before close(); take both from "
+                "one loader, without close() between them",
+            )
+        sums = ("batches", "clips", "consumer_wait_s", "start_wait_s", "collate_s", "ready_batches", "replaced_workers")
         return replace(
             self,
             seconds=self.at_s - earlier.at_s,
@@ -65,7 +111,7 @@ class LoaderStats:
 
     @property
     def clips_per_s(self) -> float:
-        """Clips handed out a second."""
+        """Clips handed out a second, without padding."""
         return _ratio(self.clips, self.seconds)
 
     @property
@@ -95,7 +141,10 @@ class LoaderStats:
         return min(1.0, _ratio(self.ready_batches, self.batches * self.buffers_ahead))
 
     def stages_s(self) -> dict[str, float]:
-        """Seconds of a worker's time a clip by stage; `other` is what lies between, `wait` time without work."""
+        """Seconds of a worker's time by stage for each clip that workers loaded, padding too.
+
+        `other` is what lies between the stages, `wait` time without work.
+        """
         tally = self.tally
         staged = {name: getattr(tally, f"{name}_ns") for name in ("read", "check", "decode", "audio")}
         # A sum that is written while it is read may be ahead of another.
@@ -107,7 +156,7 @@ class LoaderStats:
     def verdict(self) -> str:
         """One line: what holds the loop up, if anything does."""
         if not self.batches:
-            return "no batch was loaded yet"
+            return "nothing loaded yet"
         busy = f"{'worker' if self.workers == 1 else 'workers'} busy {self.busy_share:.0%}"
         waited = f"it waited {self.waited_share:.0%} of its time for batches"
         if self.waited_share >= WAITED_SHARE and self.busy_share >= BUSY_SHARE:
@@ -119,10 +168,41 @@ class LoaderStats:
             )
         if self.waited_share < WAITED_SHARE:
             return f"the consumer is the bottleneck: {waited}, {busy}"
-        return (
-            f"neither: {busy}, and the consumer waited {self.waited_share:.0%} of its time; workers were starting, "
-            "batches are large for the number of them ahead, or other programs take the cores"
-        )
+        return self._held_up(busy)
+
+    def _held_up(self, busy: str) -> str:
+        """What keeps a loop waiting and workers idle at once."""
+        both = f"{busy}, and the consumer waited {self.waited_share:.0%} of its time"
+        if self.replaced_workers:
+            died = "1 worker" if self.replaced_workers == 1 else f"{self.replaced_workers} workers"
+            return f"{died} died or hung and had to be replaced: {both}"
+        if self.start_wait_s > self.consumer_wait_s / 2:
+            share = _ratio(self.start_wait_s, self.consumer_wait_s)
+            return (
+                f"starting: {share:.0%} of the waiting was for first batches of iterations, before anything is loaded "
+                f"ahead (epochs= runs on from one to the next): {both}"
+            )
+        after_start_s = self.seconds - self.start_wait_s
+        if self.tally.busy_ns / 1e9 >= BUSY_SHARE * after_start_s * self.workers:
+            return self._worker_bound(f"{busy}, with {self.start_wait_s:.1f} s of starting")
+        ahead = self.buffers_ahead * self.batch_size
+        if self.workers > ahead:
+            return f"too many workers: {self.workers} for the {ahead} clips that are loaded ahead: {both}"
+        core_share = self._core_share()
+        if core_share is not None and core_share < CORE_SHARE:
+            return (
+                f"cores are short: workers got {core_share:.0%} of a core each; other processes take the CPU, or there "
+                f"are more workers than cores: {both}"
+            )
+        if self.ring_occupancy < EMPTY_SHARE and self.busy_share >= BUSY_WHEN_EMPTY_SHARE:
+            return self._worker_bound(busy)
+        return f"neither: {both}; it takes batches in bursts, or clips differ much in work"
+
+    def _core_share(self) -> float | None:
+        """Share of a core that each worker got while it had work for one; None where that is not known."""
+        # Time to read may be spent waiting; all else needs a core.
+        needed_s = (self.tally.busy_ns - self.tally.read_ns) / 1e9
+        return self.worker_cpu_s / needed_s if self.worker_private_bytes and needed_s > 0 else None
 
     def _worker_bound(self, busy: str) -> str:
         stages = self.stages_s()
@@ -131,9 +211,8 @@ class LoaderStats:
         share = _ratio(bounds[kind], sum(bounds.values()))
         parts = " and ".join(_BOUNDS[kind])
         line = f"{kind}-bound: {self.workers} {busy} ({parts} {share:.0%} of it)"
-        # Time to read may be spent waiting; all else needs a core.
-        core_share = _ratio(self.worker_cpu_s, (self.tally.busy_ns - self.tally.read_ns) / 1e9)
-        if self.worker_private_bytes and kind != "storage" and core_share < CORE_SHARE:
+        core_share = self._core_share()
+        if core_share is not None and kind != "storage" and core_share < CORE_SHARE:
             return f"{line}; each got {core_share:.0%} of a core: more runs here than there are cores"
         return line
 
@@ -168,7 +247,9 @@ class Meter:
 
     began_s: float
     batches: int = 0
+    clips: int = 0
     wait_s: float = 0.0
+    start_wait_s: float = 0.0
     collate_s: float = 0.0
     ready: float = 0.0
 

@@ -12,18 +12,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
-
-import numpy.typing as npt
 
 from shardkit.errors import CorruptShardError, ShardkitError
 from shardkit.format.index import ClipIndex, decode_batch
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.board import Board
-from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout, ClipPlan
+from shardkit.loading.filler import Prepared, SlotFiller
+from shardkit.loading.plan import BatchLayout, ClipPlan, Slot
 from shardkit.loading.region import Region
-from shardkit.loading.reports import Fault, Report, send
+from shardkit.loading.reports import NO_RUN, Fault, Report, send
 from shardkit.storage.files import map_file, read_bytes
 from shardkit.storage.shards import ShardReader
 
@@ -63,7 +60,7 @@ def work(
     reports: int,
 ) -> None:
     """Fills runs until the token pipe is closed."""
-    views: dict[int, list[dict[str, npt.NDArray[Any]]]] = {}
+    views: dict[int, list[Slot]] = {}
     tally = filler.tally
     board.tally(worker, tally)
     board.release(worker)
@@ -80,23 +77,33 @@ def work(
                 {name: array[slot : slot + 1].reshape(array.shape[1:]) for name, array in fields.items()}
                 for slot in range(layout.batch_size)
             ]
-        slots = views[run.buffer]
-        for slot in range(run.first, run.stop):
+        slots = views[run.buffer][run.first : run.stop]
+        clips = [_prepared(filler, arrays, run.epoch) for arrays in slots]
+        for slot, clip in enumerate(clips, start=run.first):
             if board.is_cancelled(ticket):
                 break
             board.begin_slot(worker, ticket, slot)
-            arrays = slots[slot]
             try:
-                filler.fill(arrays, row=int(arrays["row"]), position=int(arrays["position"]), epoch=run.epoch)
+                if isinstance(clip, Exception):
+                    raise clip  # noqa: TRY301 - its turn has come
+                filler.fill(clip)
             except ShardkitError as exc:
                 send(reports, Report(ticket, Fault(slot, type(exc).__name__, str(exc))))
             except Exception as exc:  # noqa: BLE001 - whatever one clip does must not end the worker
-                message = f"{filler.where(int(arrays['row']))}: unexpected {type(exc).__name__}: {exc}"
+                message = f"{filler.where(int(slots[slot - run.first]['row']))}: unexpected {type(exc).__name__}: {exc}"
                 send(reports, Report(ticket, Fault(slot, "WorkerError", message)))
         tally.busy_ns += perf_counter_ns() - began_ns
         board.tally(worker, tally)
         send(reports, Report(ticket))
         board.release(worker)
+
+
+def _prepared(filler: SlotFiller, slot: Slot, epoch: int) -> Prepared | Exception:
+    """What is to be filled; or why it cannot be, for when it is that clip's turn: the worker may end before."""
+    try:
+        return filler.prepare(slot, row=int(slot["row"]), position=int(slot["position"]), epoch=epoch)
+    except Exception as exc:  # noqa: BLE001 - see above
+        return exc
 
 
 def main() -> None:
@@ -107,6 +114,15 @@ def main() -> None:
     # All workers share this one file and its place, so it is read without moving on.
     stdin = sys.stdin.fileno()
     start = WorkerStart(**json.loads(os.pread(stdin, os.fstat(stdin).st_size, 0)))
+    # The trainer's process is gone, and with it the reader of the reports: no matter.
+    with suppress(BrokenPipeError):
+        try:
+            _run(worker, start)
+        except ShardkitError as exc:
+            send(start.report_descriptor, Report(NO_RUN, Fault(0, type(exc).__name__, str(exc))))
+
+
+def _run(worker: int, start: WorkerStart) -> None:
     plan = ClipPlan.from_json(start.plan)
     layout = BatchLayout.of(plan, start.batch_size)
     folder = Path(start.folder)
@@ -122,8 +138,7 @@ def main() -> None:
         workers=start.workers,
         capacity=start.board_capacity,
     )
-    # The trainer's process is gone, and with it the reader of the reports: no matter.
-    with suppress(BrokenPipeError), ShardReader(folder, [shard.name for shard in manifest.shards]) as reader:
+    with ShardReader(folder, [shard.name for shard in manifest.shards]) as reader:
         work(
             worker,
             board=board,

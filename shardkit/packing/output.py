@@ -94,6 +94,16 @@ class PackOutput:
         shutil.rmtree(self._work, ignore_errors=True)
         self._cleared = True  # from here on the folder can be another run's
 
+    def has_packed(self) -> bool:
+        """Whether an unfinished run is here that has packed a clip: there is something to resume."""
+        return self._begun() and any(read_part(path).info.clips for path in self._work.glob("*" + PART_SUFFIX))
+
+    def discard(self) -> None:
+        """Removes the shards of the unfinished run that is here, and what packing them needed."""
+        # The plan goes last: as long as one of its shards is there, it says whose that is.
+        self._remove(self._read_plan()[1])
+        self.clear()
+
     def finished(self) -> bool:
         """Whether a complete data set is here."""
         return (self.folder / MANIFEST_NAME).exists()

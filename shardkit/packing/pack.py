@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from shardkit.annotations.reading import read_annotations
 from shardkit.clip import Reason, Reject
 from shardkit.cores import usable_cores
-from shardkit.errors import TooManyRejectsError, UsageError
+from shardkit.errors import StorageError, TooManyRejectsError, UsageError
 from shardkit.format.index import column_type, index_schema
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.message import encode_message
@@ -83,8 +83,15 @@ class _Run:
             if not plan.candidates:
                 raise self._nothing_packed(output)
             output.begin(digest, plan, overwrite=job.overwrite)
-            self._pack_shards(plan, output)
-            return self._commit(plan, output)
+            try:
+                self._pack_shards(plan, output)
+                return self._commit(plan, output)
+            except TooManyRejectsError:
+                if not output.has_packed():
+                    output.discard()
+                raise
+            except StorageError as exc:
+                raise StorageError(f"{exc}; then go on with --resume") from exc
 
     def _plan(self) -> ShardPlan:
         """Which clips are decoded, and into which shard they go; the rest is rejected."""
@@ -179,7 +186,7 @@ class _Run:
         rows = self._annotations.row_count
         if len(self._rejects) <= self._job.max_rejects * rows:
             return
-        on = "" if output.finished() else " and go on with --resume"
+        on = " and go on with --resume" if output.has_packed() else ""
         raise TooManyRejectsError(
             f"{len(self._rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
             f"allows ({_counted(self._rejects)}); {self._named_rejects(output)}; mend them, or allow more{on}",

@@ -2,7 +2,8 @@
 
     {"version": 1, "seed": 0, "epoch": 3, "delivered": 4096, "fingerprint": "9f…"}
 
-The fingerprint covers everything that decides which clip stands at a position and is not in the state itself.
+The fingerprint covers everything that decides which clip stands at a position and is not in the state itself. It has a
+part for each thing that a user may change, so that an error can name it.
 """
 
 import hashlib
@@ -19,6 +20,15 @@ STATE_VERSION = 1
 
 _NUMBERS = ("seed", "epoch", "delivered")
 _KEYS = frozenset(("version", "fingerprint", *_NUMBERS))
+
+_PARTS = (
+    ("the data set is another one, or was packed or relabelled since", "load the one that the state was saved with"),
+    ("split= or the selection of clips is another one", "load the same clips"),
+    ("shuffle= is not the same", "make the loader with the same shuffle="),
+    ("this version of shardkit orders clips in another way", "load the state with the version that saved it"),
+)
+"""What it means that a part of the fingerprint differs, and the remedy; where one does, those after it often do too."""
+_PART_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ def fingerprint(
     balance: str | None = None,
     shuffle: bool = True,
 ) -> str:
-    """Digest of what decides which clip stands at a position, apart from seed and epoch.
+    """Digests of what decides which clip stands at a position, apart from seed and epoch.
 
     Args:
         order_version: `order.ORDER_VERSION`.
@@ -103,31 +113,35 @@ def fingerprint(
         shuffle: False where clips come as they are stored.
 
     Returns:
-        32 hexadecimal digits.
+        A part for the data set, the selection, shuffling and the order: 16 hexadecimal digits each, joined by `-`.
     """
-    covered = {
-        "order_version": order_version,
-        "dataset_digest": dataset_digest,
-        "clip_count": clip_count,
-        "window_shards": window_shards,
-        "selection_digest": selection_digest,
-        "balance": balance,
-        "shuffle": shuffle,
-    }
+    parts: tuple[dict[str, Any], ...] = (
+        {"dataset_digest": dataset_digest},
+        {"clip_count": clip_count, "selection_digest": selection_digest},
+        {"shuffle": shuffle},
+        {"order_version": order_version, "window_shards": window_shards, "balance": balance},
+    )
+    return "-".join(map(_part, parts))
+
+
+def _part(covered: Mapping[str, Any]) -> str:
     canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(canonical.encode("ascii"), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical.encode("ascii"), digest_size=_PART_BYTES).hexdigest()
 
 
 def check_fingerprint(state: LoaderState, expected: str) -> None:
     """Refuses a state whose positions count in another order than the loader's.
 
     Raises:
-        UsageError: The state's fingerprint is not `expected`.
+        UsageError: The state's fingerprint is not `expected`; names what differs.
     """
-    if state.fingerprint != expected:
-        raise UsageError(
-            f"loader state (epoch {state.epoch}, {state.delivered} clips delivered): its fingerprint is "
-            f"{state.fingerprint}, this loader's is {expected}. The data set, split, selection, shuffle, "
-            "window, balance or order version changed since it was saved, so its position means other clips. "
-            f"Open the same data set with the same settings, or start over with set_epoch({state.epoch})",
-        )
+    if state.fingerprint == expected:
+        return
+    saved, own = state.fingerprint.split("-"), expected.split("-")
+    place = next((place for place, pair in enumerate(zip(saved, own, strict=False)) if pair[0] != pair[1]), -1)
+    # Of other parts than these, nothing is known but that another version wrote them.
+    what, remedy = _PARTS[place if len(saved) == len(_PARTS) else -1]
+    raise UsageError(
+        f"loader state (epoch {state.epoch}, {state.delivered} clips delivered): {what}, so its position means other "
+        f"clips; {remedy}, or start that epoch over with set_epoch({state.epoch})",
+    )

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,7 +49,7 @@ def _remedy(number: int) -> str:
         case errno.ENOENT:
             return "check the path"
         case errno.ENOSPC | errno.EDQUOT:
-            return "make room on that disk and run again with --resume"
+            return "make room on that disk"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "choose another folder or change its permissions"
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
@@ -127,6 +128,51 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with atomic_file(path) as file:
         file.write(data)
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """Writes what a user asked for under a name of theirs: `write_atomic`, unless something else than a file is there.
+
+    A symbolic link stays, and its target is what is replaced. A pipe or a device is written to as it is, and so is
+    standard output or error, whatever it goes to.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with storage_errors(path):
+        if not is_stream(path):
+            # The link's own name would be replaced, and not followed.
+            write_atomic(Path(os.path.realpath(path)), data)
+        elif (descriptor := _standard_stream(path)) is not None:
+            # Opened a second time, a file that it goes to would be written from its beginning by both.
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+        else:
+            with path.open("wb") as file:
+                file.write(data)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is written under a name goes on to somebody: to a pipe, a device, standard output or error.
+
+    Raises:
+        StorageError: It cannot be found out.
+    """
+    with storage_errors(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return False
+    return not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) or _standard_stream(path) is not None
+
+
+def _standard_stream(path: Path) -> int | None:
+    """The descriptor of standard output or error, where a name means one of them."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+    return None
 
 
 def sync_folder(folder: Path) -> None:

@@ -116,8 +116,9 @@ class ShardReader:
                 skip = max(0, skip - len(piece))
             count = os.preadv(handle, _buffers(rest), offset + done)
             if count == 0:
+                size = os.fstat(handle).st_size
                 raise CorruptShardError(
-                    f"{self.name(shard)}: ends at byte {offset + done:,}, the index says that a clip reaches to byte "
+                    f"{self.name(shard)}: ends at byte {size:,}, the index says that a clip reaches to byte "
                     f"{offset + wanted:,}; the file was cut: copy it again",
                 )
             done += count

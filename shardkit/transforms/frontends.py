@@ -174,9 +174,7 @@ class _Passt(FrontEnd):
         )
 
     def features(self, audio: Tensor, audio_samples: Tensor | None = None) -> Tensor:
-        samples = mono(audio)
-        if audio_samples is not None:
-            samples = samples * is_real(per_clip(audio_samples, samples.shape[:-1]), samples.shape[-1])
+        samples = _silenced(audio, audio_samples)
         return self.log_mel.of_mono(samples[..., 1:] - self.preemphasis * samples[..., :-1])
 
     def frame_count(self, samples: Tensor) -> Tensor:
@@ -210,16 +208,21 @@ class _Vggish(FrontEnd):
         )
 
     def features(self, audio: Tensor, audio_samples: Tensor | None = None) -> Tensor:
-        samples = mono(audio)
-        if audio_samples is not None:
-            samples = samples * is_real(per_clip(audio_samples, samples.shape[:-1]), samples.shape[-1])
-        lines = self.log_mel.of_mono(samples)
+        lines = self.log_mel.of_mono(_silenced(audio, audio_samples))
         patches = lines.shape[-2] // self.patch_frames
         whole = lines[..., : patches * self.patch_frames, :]
         return whole.reshape(*lines.shape[:-2], patches, self.patch_frames, lines.shape[-1])
 
     def frame_count(self, samples: Tensor) -> Tensor:
         return frames_in(self.log_mel.frame_count(samples), self.patch_frames, self.patch_frames)
+
+
+def _silenced(audio: Tensor, audio_samples: Tensor | None) -> Tensor:
+    """Mono audio whose padding is silence: [..., C, S] to float [..., S]."""
+    samples = mono(audio)
+    if audio_samples is None:
+        return samples
+    return samples * is_real(per_clip(audio_samples, samples.shape[:-1]), samples.shape[-1])
 
 
 _PRESETS: dict[str, type[FrontEnd]] = {preset.name: preset for preset in (_Ast, _Psla, _Passt, _Mbt, _Vggish)}

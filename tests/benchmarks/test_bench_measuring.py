@@ -75,10 +75,10 @@ def test_cpu_time_is_that_of_the_whole_tree():
 def test_the_command_measures_prints_and_stores(
     bench_folder: BenchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """From packed sets to ratios: every figure is in the JSON, with machine, versions and worker counts."""
+    """From packed sets to ratios in one short round: every figure is in the JSON, with machine, versions, set-ups."""
     out = tmp_path / "figures.json"
     cases = ["--cases", "shardkit-turbo@square", "bare-turbo@square"]
-    arguments = ["--tiny", "--data", str(bench_folder.root), "--repeats", "1", "--json", str(out), *cases]
+    arguments = ["--tiny", "--data", str(bench_folder.root), "--json", str(out), *cases]
     setups = tmp_path / "setups.json"
     known = {"workers": 2, "mode": ""}
     names = ("shardkit-turbo@square", "bare-turbo@square")

@@ -142,10 +142,23 @@ def test_full_disk_loses_nothing_and_resume_goes_on(material, packed, tmp_path):
 
 
 def test_too_many_rejects_end_with_code_3_and_an_explanation(material, tmp_path):
-    """The message has the counts by reason and the way on; there is no data set."""
+    """The message has the counts by reason and the way on; there is no data set, and nothing yet to resume."""
     said = run(*material.arguments, "--out", tmp_path / "out", "--max-rejects", "0.1")
-    assert_refused(said, REJECTS, "of 10 rows", "--max-rejects 0.1", "bad_id 1", "rejects.jsonl", "--resume")
+    assert_refused(said, REJECTS, "of 10 rows", "--max-rejects 0.1", "bad_id 1", "rejects.jsonl", "allow more")
+    assert "--resume" not in said.stderr
     assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_nothing_that_can_be_packed_ends_with_code_3_and_leaves_the_reasons(tmp_path):
+    """Files that are no media: how many rows, why, and where each is named; no shard, and no word of --resume."""
+    media, table, out = tmp_path / "media", tmp_path / "table.csv", tmp_path / "out"
+    media.mkdir()
+    (media / "a.mp4").write_text("no media")
+    table.write_text("id,media\na,a.mp4\nb,b.mp4\n")
+    said = run("pack", table, "--media", media, "--out", out, "--workers", "1")
+    assert_refused(said, REJECTS, "none of 2 rows", "unreadable 1", "missing_media 1", f"{out}/rejects.jsonl")
+    assert "--resume" not in said.stderr
+    assert [path.name for path in out.iterdir()] == ["rejects.jsonl"]
 
 
 def test_output_that_is_there_is_refused_with_the_ways_on(material, packed):

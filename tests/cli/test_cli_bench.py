@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,10 @@ from shardkit.loading.loader import _default_workers as default_workers
 from shardkit.loading.measure import measure
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+PNG = b"\x89PNG\r\n"
+WHOLE = ("--batch-size", "5")
+"""All clips there are, without padding."""
+QUICK = (*WHOLE, "--seconds", "0.1", "--workers", "1", "--worker-type", "thread")
 STAGES = ("read", "check", "decode", "audio", "other", "wait")
 
 
@@ -30,7 +35,7 @@ def benched(packed, tmp_path_factory):
     """What one bench with two numbers of workers said and wrote: its ending, its JSON, its picture."""
     folder = tmp_path_factory.mktemp("bench")
     said = run(
-        *("bench", packed[0], "--workers", "1,2", "--seconds", "0.3", "--batch-size", "4", "--size", "48"),
+        *("bench", packed[0], "--workers", "1,2", "--seconds", "0.3", "--batch-size", "5", "--size", "48"),
         *("--frames", "2", "--frame-choice", "random", "--json", folder / "bench.json", "--plot", folder / "bench.png"),
     )
     assert said.returncode == 0, said.stderr
@@ -50,7 +55,7 @@ def test_people_see_a_column_for_each_number_of_workers(packed, benched):
     out, _ = packed
     said, figures, _ = benched
     assert f"{out.name}: 5 clips" in said.stdout
-    assert "video uint8 [4, 2, 3, 48, 48], audio float32 [4, 1, 160000]" in said.stdout
+    assert "video uint8 [5, 2, 3, 48, 48], audio float32 [5, 1, 160000]" in said.stdout
     rows = {}
     for line in said.stdout.splitlines():
         name, *cells = (cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│"))
@@ -77,6 +82,7 @@ def test_json_has_all_that_the_figures_depend_on(packed, benched):
     assert figures["clips"] == 5
     assert figures["options"]["frames"] == 2
     assert figures["options"]["frame_choice"] == "random"
+    assert figures["interrupted"] is False
     assert figures["cache"] == "warm after the first pass"
     assert figures["machine"]["cores"] >= figures["machine"]["usable_cores"] > 0
     assert figures["machine"]["processor"]
@@ -84,7 +90,7 @@ def test_json_has_all_that_the_figures_depend_on(packed, benched):
     assert [result["workers"] for result in figures["results"]] == [1, 2]
     for result in figures["results"]:
         assert result["seconds"] >= 0.3
-        assert result["clips"] == 4 * result["batches"]
+        assert result["clips"] == 5 * result["batches"]
         assert result["clips_per_s"] == pytest.approx(result["clips"] / result["seconds"])
         assert result["stages_s_per_clip"].keys() == set(STAGES)
         assert len(result["worker_private_bytes"]) == result["workers"]
@@ -113,7 +119,7 @@ def test_plot_shows_measured_and_ideal_rates(benched):
 
 def test_json_on_standard_output_is_all_that_is_printed(packed, monkeypatch, capsys):
     """`--json -`: one object and nothing else; workers are as many as a loader has by itself."""
-    options = ("--worker-type", "thread", "--seconds", "0.2", "--consumer-ms", "5", "--json", "-")
+    options = (*WHOLE, "--worker-type", "thread", "--seconds", "0.2", "--consumer-ms", "5", "--json", "-")
     said = _in_process(monkeypatch, capsys, "bench", packed[0], *options)
     assert said.stderr == ""
     figures = json.loads(said.stdout)
@@ -126,9 +132,9 @@ def test_json_on_standard_output_is_all_that_is_printed(packed, monkeypatch, cap
 def test_only_sound_is_loaded_where_only_sound_is_asked_for(packed, monkeypatch, capsys):
     """`--modalities audio` reads no frames, `--window` no more seconds than it says."""
     options = ("--modalities", "audio", "--window", "1.5", "--split", "", "--worker-type", "thread", "--json", "-")
-    said = _in_process(monkeypatch, capsys, "bench", packed[0], *options, "--workers", "2", "--seconds", "0.1")
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], *options, *WHOLE, "--workers", "2", "--seconds", "0.1")
     (result,) = json.loads(said.stdout)["results"]
-    assert result["tensors"] == {"audio": "float32 [16, 1, 24000]"}
+    assert result["tensors"] == {"audio": "float32 [5, 1, 24000]"}
     assert result["stages_s_per_clip"]["decode"] < result["stages_s_per_clip"]["audio"]
 
 
@@ -195,6 +201,91 @@ def test_plot_without_matplotlib_says_how_to_get_it(packed, monkeypatch, capsys,
     assert "pip install 'shardkit[plot]'" in said.stderr
 
 
+def test_outputs_go_through_links_and_into_pipes(packed, tmp_path, monkeypatch, capsys):
+    """A link stays and its target is replaced; a pipe stays and its reader gets all, of a picture a PNG."""
+    link, target, pipe = tmp_path / "link.json", tmp_path / "real.json", tmp_path / "pipe"
+    target.write_text("old")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], *QUICK, "--json", link, "--plot", pipe)
+    assert said.returncode == 0, said.stderr
+    reader.join(timeout=30)
+    assert read[0].startswith(PNG)
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["clips"] == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"link.json", "real.json", "pipe"}
+    assert pipe.is_fifo()
+
+
+def test_link_into_a_folder_that_is_not_there_is_refused_before_measuring(packed, tmp_path, monkeypatch, capsys):
+    """The message names the folder."""
+    (tmp_path / "link.json").symlink_to(tmp_path / "missing" / "real.json")
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], "--json", tmp_path / "link.json")
+    assert said.returncode == USAGE
+    assert f"there is no folder {tmp_path / 'missing'}" in said.stderr
+    assert "measuring" not in said.stderr
+
+
+def _on_a_full_disk(path):
+    """The path, for whose writing there is no room."""
+    path.with_name(path.name + ".tmp").symlink_to("/dev/full")
+    return path
+
+
+@pytest.mark.parametrize("full", ["bench.json", "bench.png"])
+def test_file_that_cannot_be_written_costs_no_figures(packed, tmp_path, monkeypatch, capsys, full):
+    """A full disk after measuring: the table is printed, the other file is written, then comes the error."""
+    path = _on_a_full_disk(tmp_path / full)
+    outputs = ("--json", tmp_path / "bench.json", "--plot", tmp_path / "bench.png")
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], *QUICK, *outputs)
+    assert said.returncode == FAILED
+    assert "1 worker: " in said.stdout
+    *_, last = said.stderr.splitlines()
+    assert last == f"error: {path}: No space left on device; make room on that disk"
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.png"} - {full}
+
+
+def test_file_that_cannot_be_written_costs_no_json(packed, tmp_path, monkeypatch, capsys):
+    """`--json -` prints its object, whatever becomes of the picture."""
+    path = _on_a_full_disk(tmp_path / "bench.png")
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], *QUICK, "--json", "-", "--plot", path)
+    assert said.returncode == FAILED
+    assert json.loads(said.stdout)["clips"] == 5
+    assert said.stderr == f"error: {path}: No space left on device; make room on that disk\n"
+
+
+def test_two_files_that_cannot_be_written_are_both_named(packed, tmp_path, monkeypatch, capsys):
+    """One error line has both."""
+    paths = [_on_a_full_disk(tmp_path / name) for name in ("bench.json", "bench.png")]
+    said = _in_process(monkeypatch, capsys, "bench", packed[0], *QUICK, "--json", paths[0], "--plot", paths[1])
+    assert said.returncode == FAILED
+    assert all(f"{path}: No space left" in said.stderr.splitlines()[-1] for path in paths)
+
+
+def test_reader_that_leaves_costs_no_files(packed, tmp_path):
+    """`shardkit bench … | head`: what cannot be printed is written all the same."""
+    report = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "shardkit", "bench", packed[0], *QUICK, "--json", report]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == FAILED
+    assert json.loads(report.read_text())["clips"] == 5
+
+
+def test_warning_is_one_line(packed):
+    """Batches larger than the data set: said once, before the figures, without a place in the code."""
+    said = run("bench", packed[0], *QUICK, "--workers", "1,2", "--batch-size", "16")
+    assert said.returncode == 0, said.stderr
+    measuring, *warned, again = said.stderr.splitlines()
+    assert (measuring, again) == ("measuring 0.1 s with 1 worker", "measuring 0.1 s with 2 workers")
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: batch_size=16 is more than the 5 clips")
+
+
 def test_path_without_a_data_set_is_named(tmp_path, monkeypatch, capsys):
     """A folder that holds none, and one that is not there."""
     for path, word in ((tmp_path, "no data"), (tmp_path / "no", "check the path")):
@@ -209,7 +300,7 @@ def test_damaged_clip_is_named(packed, tmp_path, monkeypatch, capsys):
     damaged = Path(shutil.copytree(packed[0], tmp_path / "damaged"))
     shard = max(damaged.glob("*.tar"), key=lambda path: path.stat().st_size)
     os.truncate(shard, shard.stat().st_size // 2)
-    options = ("--seconds", "0.1", "--workers", "1", "--json", tmp_path / "bench.json")
+    options = (*WHOLE, "--seconds", "0.1", "--workers", "1", "--json", tmp_path / "bench.json")
     said = _in_process(monkeypatch, capsys, "bench", damaged, *options)
     assert said.returncode == FAILED
     assert "Traceback" not in said.stderr
@@ -221,7 +312,7 @@ def test_damaged_clip_is_named(packed, tmp_path, monkeypatch, capsys):
 def test_interrupt_ends_it_and_its_workers(packed, tmp_path):
     """Ctrl-C: exit code 130, no traceback, no process and no file left."""
     report = tmp_path / "bench.json"
-    command = ["bench", packed[0], "--workers", "2", "--seconds", "60", "--json", report]
+    command = ["bench", packed[0], *WHOLE, "--workers", "2", "--seconds", "60", "--json", report]
     process = subprocess.Popen(
         [sys.executable, "-m", "shardkit", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -238,8 +329,52 @@ def test_interrupt_ends_it_and_its_workers(packed, tmp_path):
     assert process.returncode == INTERRUPTED, said
     assert "Traceback" not in said
     assert out == ""
+    assert said.splitlines() == [
+        "measuring 60 s with 2 workers",
+        "interrupted: 0 of 1 numbers of workers measured",
+    ]
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_keeps_what_is_measured(packed, tmp_path):
+    """Ctrl-C in the second measurement: the first is printed, written and drawn; exit code 130."""
+    report, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    command = (
+        "bench",
+        packed[0],
+        *WHOLE,
+        "--workers",
+        "1,2,3",
+        "--seconds",
+        "0.3",
+        "--json",
+        report,
+        "--plot",
+        picture,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardkit", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert [process.stderr.readline() for _ in range(2)] == [
+        "measuring 0.3 s with 1 worker\n",
+        "measuring 0.3 s with 2 workers\n",
+    ]
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED, said
+    assert said == "interrupted: 1 of 3 numbers of workers measured\n"
+    assert "1 worker: " in out
+    assert "2 workers" not in out
+    figures = json.loads(report.read_text())
+    assert figures["interrupted"] is True
+    assert [result["workers"] for result in figures["results"]] == [1]
+    assert picture.read_bytes().startswith(PNG)
 
 
 def _children(pid):

@@ -6,7 +6,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import send_to_device
 from small_loaders import real_keys, small_loader
-from snippet_runs import expected_order, interleaved, run_ranks, snippet
+from snippet_runs import expected_order, interleaved, run_ranks, snippet, torchrun
 
 import shardkit
 
@@ -52,9 +52,12 @@ def test_a_registered_loader_goes_on_where_it_was_saved(packed, accelerator, tmp
 
 @pytest.mark.slow
 def test_two_ranks_share_the_epochs_and_resume(packed, tmp_path):
-    """README's script on two ranks gives each clip once an epoch to one of them, also when it dies and is run again."""
+    """README's script on two ranks gives each clip once an epoch to one of them, also when it dies and is run again.
+
+    It dies in the middle of an epoch, and after an epoch's end, which is no 500th step.
+    """
     text = snippet(
-        "accelerate",
+        "import os, accelerate",
         {
             '"shards"': repr(str(packed)),
             "batch_size=16, frames=8, size=224": "batch_size=2, frames=2, size=64",
@@ -68,8 +71,10 @@ def test_two_ranks_share_the_epochs_and_resume(packed, tmp_path):
     # Of the 19 clips of the split, the last step of two times two has three.
     metrics = "logits, weight = accelerator.gather((logits, batch.weight))\nassert len(logits[weight > 0]) == 3\n"
     (tmp_path / "train.py").write_text(text + metrics)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
-    first = run_ranks(tmp_path, command, dies_at_step=4, environment={"ACCELERATE_USE_CPU": "1"})
-    second = run_ranks(tmp_path, command, environment={"ACCELERATE_USE_CPU": "1"})
-    saved = [steps[:2] for steps in first]
-    assert interleaved(saved) + interleaved(second) == expected_order(packed, epochs=2)
+    on_cpu = {"ACCELERATE_USE_CPU": "1"}
+    first = run_ranks(tmp_path, torchrun(2), dies_at_step=4, environment=on_cpu)
+    second = run_ranks(tmp_path, torchrun(2), dies_at_step=4, environment=on_cpu)
+    third = run_ranks(tmp_path, torchrun(2), environment=on_cpu)
+    # Five steps an epoch: two are saved of the first run, the second has the other three.
+    kept = [[rank[:2] for rank in first], [rank[:3] for rank in second], third]
+    assert [key for ranks in kept for key in interleaved(ranks)] == expected_order(packed, epochs=2)

@@ -154,7 +154,7 @@ def test_batches_as_dictionaries_are_rewritten(packed):
 def test_two_ranks_share_the_epochs_and_resume(packed, tmp_path):
     """README's script under DDP gives each clip once an epoch to one rank, also when it dies and is run again."""
     text = snippet(
-        "lightning",
+        "import lightning",
         {
             '"shards"': repr(str(packed)),
             'split="val"': 'split="test"',

@@ -158,7 +158,7 @@ def test_a_pipeline_of_nodes_goes_on_where_it_was_saved(packed, step):
 
 def test_the_nodes_snippet_runs(packed):
     """README's pipeline turns the loader's batches into spectra."""
-    text = snippet("torchdata", {'"shards"': repr(str(packed)), "batch_size=16": "batch_size=5"})
+    text = snippet("torchdata.nodes", {'"shards"': repr(str(packed)), "batch_size=16": "batch_size=5"})
     names = {}
     exec(text, names)
     with names["source"]:

@@ -45,7 +45,7 @@ def stored(pack16, coded):
 
 
 def _loader(source, **options):
-    return shardkit.loader(source, **({"batch_size": 5, "workers": 1, "worker_type": "thread"} | options))
+    return shardkit.loader(source, **({"batch_size": 3, "workers": 1, "worker_type": "thread"} | options))
 
 
 def _wide(source):
@@ -172,7 +172,7 @@ def _filled(source, **options):
         for row in ds.rows.tolist():
             buffer = np.zeros(layout.size_bytes, np.uint8)
             slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in layout.views(buffer).items()}
-            filler.fill(slot, row=row, position=row, epoch=0)
+            filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
             yield ds.index, row, slot, reader
 
 

@@ -1,12 +1,16 @@
 """Damaged data sets and wrong arguments: a clear error or a counted gap, never a wrong tensor."""
 
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 from collections import deque
+from dataclasses import replace
 
 import pytest
+import torch
 from snapshots import snapshot, snapshots
 
 import shardkit
@@ -74,20 +78,60 @@ def test_a_shard_cut_in_half_is_a_corrupt_shard_error(damaged):
     size = shard.stat().st_size
     with shard.open("r+b") as file:
         file.truncate(size // 2)
+    ends = f"clips-000002.tar: ends at byte {size // 2:,}, "
     with (
         _loader(damaged) as loader,
-        pytest.raises(CorruptShardError, match=r"clip 'clip\d\d_0': .*clips-000002.tar: ends at byte .*copy it again"),
+        pytest.raises(CorruptShardError, match=rf"clip 'clip\d\d_0': .*{ends}.*copy it again"),
     ):
         deque(loader, maxlen=0)
 
 
-def test_a_deleted_shard_is_a_storage_error(damaged):
-    """A shard that is gone: StorageError with its path, and the clip that was asked for."""
+def test_workers_that_find_another_data_set_say_so(damaged, capfd):
+    """The manifest was replaced between opening and the first batch: an error that says so, once, and no traceback."""
+    ds = shardkit.open(damaged)
+    other = replace(ds.manifest, index=replace(ds.manifest.index, xxh3="0" * len(ds.manifest.index.xxh3)))
+    (damaged / "dataset.json").write_bytes(other.to_bytes())
+    with (
+        _loader(ds, worker_type="process") as loader,
+        pytest.raises(CorruptShardError, match="was replaced while it is being loaded; start the loader anew"),
+    ):
+        deque(loader, maxlen=0)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_deleted_shard_is_a_storage_error(damaged, on_error):
+    """A shard that is gone: StorageError with its path, and the clip that was asked for; no clip's damage to skip."""
     (damaged / "clips-000001.tar").unlink()
     with (
-        _loader(damaged) as loader,
+        _loader(damaged, on_error=on_error, max_skipped=1.0) as loader,
         pytest.raises(StorageError, match=r"clip 'clip\d\d_0': .*clips-000001.tar: No such file.*check the path"),
     ):
+        deque(loader, maxlen=0)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("replacement", ["other", "none"])
+def test_a_data_set_that_was_replaced_is_not_called_damaged(damaged, mixed, replacement, on_error):
+    """Another data set, or none, comes into the folder of a loader that runs: the error says that, and what to do."""
+    with _loader(damaged, on_error=on_error) as loader:
+        next(iter(loader))
+        loader.close()  # what is open now stays readable
+        shutil.rmtree(damaged)
+        if replacement == "other":
+            shutil.copytree(mixed, damaged)
+        with pytest.raises(CorruptShardError, match=r"shards: the data set was replaced while it is .*; start .* anew"):
+            deque(loader, maxlen=0)
+
+
+def test_damage_is_called_damage_where_only_labels_are_new(damaged):
+    """A relabelled data set has the shards that it had: a clip's damage is reported as such."""
+    ds = shardkit.open(damaged)
+    other = replace(ds.manifest, splits={"train": 24})
+    (damaged / "dataset.json").write_bytes(other.to_bytes())
+    path, offset, size = _place(ds, "clip06_0", "video")
+    _flip(path, offset + size // 2)
+    with _loader(ds) as loader, pytest.raises(CorruptShardError, match="clip 'clip06_0', video at byte"):
         deque(loader, maxlen=0)
 
 
@@ -179,7 +223,7 @@ def test_skip_counts_anew_each_epoch(damaged):
 
 def test_a_batch_without_any_good_clip_is_zeros_and_unknown(damaged):
     """Where no clip of a batch can be loaded: zeros, labels -100, no events, empty keys, weight 0."""
-    (damaged / "clips-000000.tar").unlink()
+    os.truncate(damaged / "clips-000000.tar", 0)
     ds = shardkit.open(damaged)
     with _loader(ds, on_error="skip", shuffle=False, modalities=("audio",)) as loader:
         batch = next(iter(loader))
@@ -193,8 +237,8 @@ def test_a_batch_without_any_good_clip_is_zeros_and_unknown(damaged):
 
 def test_more_bad_clips_than_allowed_end_the_epoch(damaged):
     """Beyond max_skipped (and eight clips) on_error='skip' raises TooManyRejectsError, with the last clip's fault."""
-    (damaged / "clips-000000.tar").unlink()
-    (damaged / "clips-000001.tar").unlink()
+    os.truncate(damaged / "clips-000000.tar", 0)
+    os.truncate(damaged / "clips-000001.tar", 0)
     with (
         _loader(damaged, on_error="skip", max_skipped=0.4) as loader,
         pytest.raises(
@@ -297,6 +341,17 @@ def test_a_size_that_needs_a_crop_is_refused_without_one(packed):
         _loader(packed, size=64, crop=None)
 
 
+def test_a_window_longer_than_every_clip_is_refused(packed):
+    """window_s=2000, meant as milliseconds: UsageError with the longest clip; a little longer than it is taken."""
+    longest = r"window_s=2000 is longer than every clip: the longest is 'clip\d\d_0' with 2 s, .*leave window_s out"
+    with pytest.raises(UsageError, match=longest):
+        _loader(packed, window_s=2000)
+    with pytest.raises(UsageError, match=r"window_s=1\.3 .*the longest is 'clip04_0' with 1\.1 s"):
+        _loader(shardkit.open(packed).select(keys=["clip04_0"]), window_s=1.3)
+    with _loader(packed, window_s=2.05) as loader:
+        assert next(iter(loader)).audio.shape[-1] == 2.05 * 16000
+
+
 def test_an_unknown_split_is_refused_by_name(packed):
     """A split that is not there: UsageError that lists those that are."""
     with pytest.raises(UsageError, match=r"no split 'val'; the data set has 'test', 'train'"):
@@ -333,6 +388,7 @@ def test_an_empty_selection_is_refused(packed):
         ({"timeout_s": float("nan")}, "timeout_s=nan"),
         ({"timeout_s": None}, "timeout_s=None: a number of seconds above 0"),
         ({"timeout_s": True}, "timeout_s=True"),
+        ({"transform": 5}, "transform=5: a function of a batch"),
         ({"max_skipped": 2}, "max_skipped=2"),
         ({"max_skipped": None}, "max_skipped=None: a share from 0 to 1"),
     ],
@@ -368,13 +424,28 @@ def test_a_manifest_survives_its_own_reader(packed):
     assert Manifest.from_bytes(data, path="dataset.json").to_bytes() == data
 
 
+@pytest.mark.filterwarnings("ignore:batch_size=1000000000 is more than")
 def test_a_batch_that_no_memory_holds_and_a_device_that_is_not_there_are_usage_errors(packed):
     """Both name the option."""
     with shardkit.loader(packed, batch_size=10**9) as loader, pytest.raises(UsageError, match="batch_size"):
         next(iter(loader))
-    for device in ("cuda:77", "bogus"):
-        with pytest.raises(UsageError, match=f"device='{device}'"):
+    for device, reason in (
+        ("cuda:77", "cannot be used here"),
+        ("bogus", "cannot be used here"),
+        ("hpu", "cannot be used here"),
+        ("meta", "holds no values"),
+        (1.5, "cannot be used here"),
+    ):
+        with pytest.raises(UsageError, match=f"device='{device}' {reason}") as raised:
             shardkit.loader(packed, batch_size=1, device=device)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has MPS")
+def test_a_kind_of_device_that_is_not_there_is_named(packed):
+    """device='mps' on a machine without: a UsageError of one line, and not what PyTorch knows of its dispatch keys."""
+    with pytest.raises(UsageError, match=r"^device='mps' cannot be used here: this PyTorch has no such device$"):
+        shardkit.loader(packed, batch_size=1, device="mps")
 
 
 def test_a_flipped_bit_of_the_index_is_an_error_and_never_a_crash(damaged):

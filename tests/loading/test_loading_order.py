@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import pytest
 from snapshots import real_keys, snapshot, snapshots
@@ -20,6 +21,7 @@ def _loader(source, **options):
     return shardkit.loader(source, **(defaults | options))
 
 
+@pytest.mark.filterwarnings("ignore:batch_size=40 is more than")
 @pytest.mark.parametrize("batch_size", [1, 5, 24, 40])
 def test_every_clip_comes_once_an_epoch(packed, batch_size):
     """Whatever the batch size, the clips with weight 1 of an epoch are all clips, each once."""
@@ -75,7 +77,7 @@ def test_a_split_loads_its_clips_only(packed):
 def test_a_selection_loads_its_clips_only(packed):
     """A Dataset that was narrowed down by keys is loaded as it is."""
     ds = shardkit.open(packed).select(keys=["clip05_0", "clip01_0"])
-    with _loader(ds) as loader:
+    with _loader(ds, batch_size=2) as loader:
         assert sorted(real_keys(loader)) == ["clip01_0", "clip05_0"]
 
 
@@ -259,6 +261,40 @@ def test_closing_inside_the_loop_ends_it(packed):
         assert len(real_keys(loader)) == CLIPS
 
 
+def test_a_state_loaded_inside_the_loop_ends_it(packed):
+    """load_state_dict() in the loop's body: that loop ends without an error, the next one goes on from the state."""
+    with _loader(packed) as loader:
+        expected = real_keys(loader)
+        loader.set_epoch(0)
+        bodies = 0
+        for _ in loader:
+            bodies += 1
+            if bodies == 1:
+                state = loader.state_dict()
+            if bodies == 3:
+                loader.load_state_dict(state)
+        assert bodies == 3
+        assert real_keys(loader) == expected[4:]
+
+
+@pytest.mark.parametrize("batch_size", [24, 25])
+def test_a_batch_of_more_clips_than_there_are_is_warned_of_once(packed, batch_size):
+    """batch_size beyond the data set: legal, and one UserWarning at the loop that names both numbers and what holds."""
+    with _loader(packed, batch_size=batch_size) as loader, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for batch in loader:
+                assert batch.weight.sum() == CLIPS
+    if batch_size == 24:
+        assert caught == []
+        return
+    (warning,) = caught
+    assert warning.category is UserWarning
+    assert warning.filename == __file__
+    assert "batch_size=25 is more than the 24 clips there are" in str(warning.message)
+    assert "batch_size=24 holds all of them" in str(warning.message)
+
+
 def test_epochs_runs_through_several(packed):
     """epochs=3 gives in one iteration what three iterations give, and len says how many batches that are."""
     with _loader(packed) as loader:
@@ -321,13 +357,13 @@ def test_drop_last_that_drops_everything_is_refused(packed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "train"}, "fingerprint"),
-        ({"shuffle": False}, "fingerprint"),
-        ({"seed": 7}, "seed=0, this loader has seed=7"),
+        ({"split": "train"}, "split= or the selection of clips is another one.* load the same clips"),
+        ({"shuffle": False}, "shuffle= is not the same.* the same shuffle=.* set_epoch"),
+        ({"seed": 7}, "seed=0, this loader has seed=7.* make the loader with seed=0"),
     ],
 )
 def test_a_state_of_another_order_is_refused(packed, options, message):
-    """A state of another selection, shuffle or seed means other clips: UsageError."""
+    """A state of another selection, shuffle or seed means other clips: UsageError that names which, and the remedy."""
     with _loader(packed) as loader:
         state = loader.state_dict()
     with _loader(packed, **options) as loader, pytest.raises(UsageError, match=message):
@@ -338,7 +374,10 @@ def test_a_state_of_another_data_set_is_refused(packed, mixed):
     """A state of another data set is a UsageError, even where the numbers would fit."""
     with _loader(packed) as loader:
         state = loader.state_dict()
-    with _loader(mixed, modalities=("video",), size=96) as loader, pytest.raises(UsageError, match="fingerprint"):
+    with (
+        _loader(mixed, modalities=("video",), size=96) as loader,
+        pytest.raises(UsageError, match=r"the data set is another one.* load the one that the state was saved with"),
+    ):
         loader.load_state_dict(state)
 
 

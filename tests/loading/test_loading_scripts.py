@@ -1,5 +1,6 @@
 """Training scripts as users run them: no guard, Ctrl-C, kill -9, forks."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -184,3 +185,28 @@ def test_a_fork_of_the_trainer_leaves_its_workers_alone(packed, tmp_path):
     with _start(tmp_path, script, packed) as process:
         out, err = process.communicate(timeout=60)
     assert (out.split(), err) == (["child", "24", "parent", "24"], "")
+
+
+def test_workers_end_with_their_trainer_whatever_forks_it_leaves(packed, tmp_path):
+    """A trainer that is killed while a fork of it lives on: the fork keeps no worker alive."""
+    script = """
+        import os, signal, sys, time
+        import shardkit
+
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=2, epochs=10_000)
+        iterator = iter(loader)
+        next(iterator)
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+        print(child, *loader._engine._crew.pids().values(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with _start(tmp_path, script, packed) as process:
+        child, *workers = map(int, process.stdout.readline().split())
+        try:
+            process.wait(timeout=60)
+            _assert_gone(workers, within_s=30)
+            assert _is_running(child)
+        finally:
+            os.kill(child, signal.SIGKILL)

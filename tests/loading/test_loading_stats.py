@@ -44,10 +44,13 @@ def _stats(**changes):
     """Ten seconds of a loader that cannot follow an idle loop, as its workers decode all the time."""
     stats = LoaderStats(
         at_s=110.0,
+        began_s=100.0,
         seconds=10.0,
+        batch_size=10,
         batches=100,
         clips=1000,
         consumer_wait_s=9.5,
+        start_wait_s=0.2,
         collate_s=0.1,
         ready_batches=20,
         workers=2,
@@ -78,9 +81,34 @@ LAZY = _tally(read=1, check=0.5, decode=3, audio=0.5, busy=6)
         ({"consumer_wait_s": 0.1, "collate_s": 8, "tally": LAZY}, "the training process is the bottleneck: planning,"),
         ({"consumer_wait_s": 2, "collate_s": 8, "tally": LAZY}, "labels and transform take 80% of its time; it waited"),
         ({"consumer_wait_s": 4, "tally": LAZY}, "neither: workers busy 30%, and the consumer waited 40% of its time;"),
+        (
+            {"consumer_wait_s": 4, "tally": LAZY, "worker_cpu_s": 2.0},
+            "cores are short: workers got 40% of a core each; other processes take the CPU, or there are more",
+        ),
+        (
+            {"consumer_wait_s": 4, "start_wait_s": 3, "tally": LAZY},
+            "starting: 75% of the waiting was for first batches of iterations, before anything is loaded ahead",
+        ),
+        (
+            {"consumer_wait_s": 4, "tally": LAZY, "replaced_workers": 2},
+            "2 workers died or hung and had to be replaced: workers busy 30%, and the consumer waited 40% of its time",
+        ),
+        (
+            {"consumer_wait_s": 4, "tally": LAZY, "workers": 8, "batch_size": 1},
+            "too many workers: 8 for the 4 clips that are loaded ahead: workers busy 8%",
+        ),
+        (
+            {"start_wait_s": 3, "tally": _tally(decode=10, busy=14.5)},
+            "decode-bound: 2 workers busy 72%, with 3.0 s of starting (decode and audio 76% of it)",
+        ),
+        ({"tally": _tally(decode=10, busy=14.5)}, "decode-bound: 2 workers busy 72% (decode and audio 76% of it)"),
+        (
+            {"tally": _tally(decode=10, busy=14.5), "ready_batches": 200},
+            "neither: workers busy 72%, and the consumer waited 95% of its time; it takes batches in bursts, or",
+        ),
         ({"worker_cpu_s": 7.4}, "(decode and audio 82% of it); each got 40% of a core: more runs here than there are"),
         ({"worker_cpu_s": 7.4, "replaced_workers": 1}, "; each got 40% of a core: more runs here than there are cores"),
-        ({"batches": 0, "clips": 0}, "no batch was loaded yet"),
+        ({"batches": 0, "clips": 0}, "nothing loaded yet"),
     ],
 )
 def test_verdict_names_what_the_others_wait_for(changes, verdict):
@@ -97,8 +125,9 @@ def test_verdict_names_what_the_others_wait_for(changes, verdict):
         {"worker_cpu_s": 0.0, "worker_private_bytes": ()},
         {"worker_cpu_s": 5.0, "tally": _tally(read=12, decode=5)},
         {"worker_cpu_s": 15.0},
+        {"worker_cpu_s": 0.0, "worker_private_bytes": (), "consumer_wait_s": 4, "tally": LAZY},
     ],
-    ids=["threads", "waiting for storage", "a core each"],
+    ids=["threads", "waiting for storage", "a core each", "idle threads"],
 )
 def test_no_core_is_said_to_be_missing_where_that_is_not_known(changes):
     """Threads have no CPU time of their own, and reading needs little."""
@@ -153,6 +182,7 @@ def test_since_leaves_what_came_after():
         batches=130,
         clips=1300,
         consumer_wait_s=10.0,
+        start_wait_s=0.5,
         collate_s=0.5,
         ready_batches=25,
         replaced_workers=1,
@@ -163,10 +193,34 @@ def test_since_leaves_what_came_after():
     part = later.since(_stats())
     assert (part.seconds, part.batches, part.clips, part.replaced_workers) == (2.5, 30, 300, 1)
     assert (part.consumer_wait_s, part.collate_s, part.ready_batches, part.worker_cpu_s) == (0.5, 0.4, 5, 1.0)
+    assert part.start_wait_s == 0.3
     assert part.tally == _tally()
     assert part.worker_private_bytes == (22_000_000,)
     assert part.clips_per_s == 120.0
     assert part.mb_per_s == 200.0
+
+
+def test_since_the_time_before_the_workers_is_all_of_it():
+    """Stats that were taken before the first iteration are an earlier time for those of any workers."""
+    before = replace(LoaderStats.of_nothing(batch_size=10), at_s=5.0)
+    assert _stats().since(before) == _stats()
+    assert replace(before, at_s=6.0).since(before).verdict == "nothing loaded yet"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "message"),
+    [
+        (_stats(at_s=111.0), r"these stats are the earlier ones.*later\.since\(earlier\)"),
+        (_stats(at_s=90.0, began_s=80.0), r"of other workers: .*close\(\)"),
+    ],
+    ids=["the wrong way round", "of other workers"],
+)
+def test_since_refuses_what_is_no_earlier_time_of_the_same_workers(earlier, message):
+    """Differences that would be negative or of different things are a UsageError that says why."""
+    with pytest.raises(UsageError, match=message):
+        _stats().since(earlier)
+    with pytest.raises(UsageError, match="these stats are the earlier ones"):
+        LoaderStats.of_nothing(batch_size=10).since(replace(_stats(), at_s=float("inf")))
 
 
 # --- figures of real loaders
@@ -189,28 +243,47 @@ def _over(loader, *, seconds, warm_up=8):
     return loader.stats().since(before)
 
 
-def test_stats_need_workers(packed):
-    """Before the first iteration and after close() there is nothing to tell: a UsageError that says so."""
-    loader = _loader(packed, worker_type="thread")
-    with pytest.raises(UsageError, match=r"no workers run.*iterated"):
-        loader.stats()
-    next(iter(loader))
-    assert loader.stats().batches == 1
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+def test_stats_are_there_before_the_first_batch_and_after_close(packed, worker_type):
+    """Nothing before, what was done by then after, and from nothing on with the next workers."""
+    loader = _loader(packed, worker_type=worker_type)
+    before = loader.stats()
+    assert (before.batches, before.clips, before.seconds, before.workers, before.tally) == (0, 0, 0, 0, Tally())
+    assert before.verdict == "nothing loaded yet"
+    assert json.loads(json.dumps(before.to_json(), allow_nan=False))["clips_per_s"] == 0
+    assert sum(1 for _ in loader) == 6
+    running = loader.stats()
     loader.close()
-    with pytest.raises(UsageError, match="no workers run"):
-        loader.stats()
+    after = loader.stats()
+    assert (after.batches, after.clips, after.workers, after.ring_bytes) == (6, 24, 2, running.ring_bytes)
+    assert after.tally == running.tally
+    assert len(after.worker_private_bytes) == len(running.worker_private_bytes)
+    assert after == loader.stats()
+    assert after.since(before) == after
+    loader.close()
+    assert loader.stats() == after
+    next(iter(loader))
+    anew = loader.stats()
+    assert (anew.batches, anew.clips) == (1, 4)
+    with pytest.raises(UsageError, match="of other workers"):
+        anew.since(after)
+    loader.close()
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_an_epoch_is_counted_to_the_clip(packed, worker_type):
-    """24 clips in batches of 5 are 5 batches of 25 clips with padding; the second epoch counts as the first."""
+    """24 clips in batches of 5 are 24 clips and no padding, of which workers fill one place more; so every time."""
     with _loader(packed, batch_size=5, worker_type=worker_type) as loader:
         assert sum(1 for _ in loader) == 5
         first = loader.stats()
         assert sum(1 for _ in loader) == 5
         second = loader.stats().since(first)
     for stats in (first, second):
-        assert (stats.batches, stats.clips, stats.tally.clips) == (5, 25, 25)
+        assert (stats.batches, stats.clips, stats.tally.clips) == (5, 24, 25)
+        assert stats.clips_per_s == 24 / stats.seconds
+        # A stage's time is that of a place which a worker filled, padding or not.
+        assert stats.stages_s()["read"] == stats.tally.read_ns / 1e9 / 25
+        assert stats.to_json()["worker_cpu_s_per_clip"] == stats.worker_cpu_s / 24
     assert second.tally.read_bytes > 0
 
 
@@ -224,6 +297,28 @@ def test_workers_say_where_all_their_time_went(packed, worker_type):
     assert 0 < tally.busy_ns / SECOND_NS < 1.25 * stats.seconds * 2
     assert 0 < tally.read_ns + tally.check_ns + tally.decode_ns + tally.audio_ns < tally.busy_ns
     assert sum(stats.stages_s().values()) * tally.clips == pytest.approx(stats.seconds * 2, rel=0.25)
+
+
+def test_a_clip_that_is_skipped_is_not_counted(damaged):
+    """on_error='skip': what has weight 0 in a batch is no clip that the loop got."""
+    os.truncate(damaged / "clips-000000.tar", 0)
+    with _loader(damaged, on_error="skip", max_skipped=1.0) as loader:
+        real = sum(int(batch.weight.sum()) for batch in loader)
+        assert 0 < real < 24
+        assert loader.stats().clips == real
+
+
+def test_waiting_for_first_batches_is_counted_apart(packed):
+    """It is all the waiting there is after one batch, grows no more in that iteration, and does with the next one."""
+    with _loader(packed) as loader:
+        batches = iter(loader)
+        next(batches)
+        first = loader.stats()
+        assert 0 < first.start_wait_s == first.consumer_wait_s
+        assert sum(1 for _ in batches) == 5
+        assert loader.stats().start_wait_s == first.start_wait_s
+        next(iter(loader))
+        assert loader.stats().start_wait_s > first.start_wait_s
 
 
 def test_bytes_are_those_of_the_sound_where_only_sound_is_loaded(packed):
@@ -253,7 +348,7 @@ def test_memory_and_cpu_time_are_those_of_each_worker(packed):
 
 def test_a_replaced_worker_is_counted_and_its_work_stays(packed):
     """A worker is killed: one replacement, and every clip that was handed out was tallied by somebody."""
-    with _loader(packed, epochs=FOREVER) as loader:
+    with _loader(packed, batch_size=2, epochs=FOREVER) as loader:
         batches = iter(loader)
         for _ in islice(batches, 30):
             pass
@@ -265,7 +360,7 @@ def test_a_replaced_worker_is_counted_and_its_work_stays(packed):
             pass
         after = loader.stats()
     assert (before.replaced_workers, after.replaced_workers) == (0, 1)
-    assert after.clips == 240
+    assert after.clips == 120
     # A run is one clip here: what the worker had not told yet was done again.
     assert after.tally.clips >= after.clips
     assert all(now >= then for now, then in zip(astuple(after.tally), astuple(before.tally), strict=True))
@@ -376,8 +471,8 @@ def test_a_measurement_leaves_start_and_warm_up_out(packed):
     assert measured.tensors == {"video": "uint8 [4, 8, 3, 96, 128]", "audio": "float32 [4, 1, 32000]"}
     assert measured.consumer_cpu_s == 0.0
     assert measured.trainer_private_bytes > 0
-    with pytest.raises(UsageError, match="no workers run"):
-        made[0].stats()
+    assert made[0].stats().clips >= stats.clips
+    assert made[0]._engine is None
 
 
 def test_a_worker_that_is_replaced_costs_its_time_once(packed):

@@ -75,7 +75,7 @@ DRAWN = {
     "three of whole clips": {"frames": 8, "frame_choice": "random", "flip": 0.3, "views": 3},
     "one thinned": {"frames": 8, "crop": "random", "flip": 0.5},
     "a middle run": {"frames": 8, "frame_choice": "contiguous", "shuffle": False},
-    "longer than the clips": {"window_s": 6.0, "frames": 20, "frame_choice": "random", "views": 2},
+    "longer than the clips": {"window_s": 4.3, "frames": 20, "frame_choice": "random", "views": 2},
 }
 
 
@@ -215,7 +215,7 @@ def test_more_frames_than_are_stored_repeat_the_last_of_each_view(packed16):
 @pytest.mark.parametrize("views", [None, 2])
 def test_a_flip_mirrors_every_frame_of_a_view_or_none(packed16, views):
     """Against flip=0: flip=1 mirrors all, flip=0.5 some views, each with all its frames; sound stays as it is."""
-    options = {"size": SIZE, "frames": 4, "views": views, "shuffle": False, "epochs": 8}
+    options = {"size": SIZE, "crop": "random", "frames": 4, "views": views, "shuffle": False, "epochs": 8}
     with (
         _loader(packed16, flip=0.0, **options) as plain,
         _loader(packed16, flip=1.0, **options) as mirrored,
@@ -362,12 +362,11 @@ def test_frames_of_clips_without_a_picture_are_black_in_every_view(packed16):
 
 def test_the_sound_behind_a_short_clip_is_silence_also_in_a_slot_that_was_used(packed16):
     """Four epochs of whole clips through twelve slots: behind the 2.5 s of the short one nothing of another is left."""
-    with _loader(packed16, modalities=("audio",), views=2, batch_size=2, epochs=4) as loader:
+    with _loader(packed16, modalities=("audio",), views=1, batch_size=2, epochs=4) as loader:
         short = 0
         for batch in loader:
             for place in range(2):
                 samples = int(batch.audio_samples[place, 0])
-                assert batch.audio_samples[place].tolist() == [samples] * 2
                 assert not batch.audio[place, :, :, samples:].any()
                 short += batch.keys[place] == "clip07_0" and samples == round(2.5 * RATE_HZ)
     assert short == 4
@@ -446,7 +445,7 @@ def _ranges_of_clips(source, **options):
         for row in range(CLIPS):
             buffer = np.zeros(layout.size_bytes, np.uint8)
             slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in layout.views(buffer).items()}
-            filler.fill(slot, row=row, position=row, epoch=0)
+            filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
             yield ds.index, row, slot, sorted(reader.ranges)
         assert filler.tally.clips == CLIPS
 
@@ -567,6 +566,10 @@ def test_damage_in_what_no_view_shows_is_not_noticed(packed16, tmp_path):
         ({"views": (2, 1.0), "window_s": 1.0}, r"views=1\.0: a whole number"),
         ({"views": (2, 1)}, "2 windows of whole clips are all the same; give window_s=, or frames="),
         ({"views": (2, 1), "frames": 4}, "all the same; give window_s=, .*frame_choice='contiguous'"),
+        ({"views": 2}, r"views=2: nothing is drawn.* window_s=.* crop='random'.* flip=.* frame_choice='random'"),
+        ({"views": 2, "crop": "random"}, "views=2: nothing is drawn"),
+        ({"views": 2, "flip": 1.0, "size": 80, "frames": 4}, "views=2: nothing is drawn"),
+        ({"views": 2, "flip": 0.5, "modalities": ("audio",)}, "views=2: nothing is drawn"),
         ({"views": (1, 3)}, "3 crops of whole frames are all the same; give size="),
         ({"views": (1, 3), "size": 80, "flip": 0.5}, "fixed places: flip=0.5 does not go with them"),
         ({"views": (1, 3), "size": 80, "crop": "random"}, "fixed places: crop='random' does not go with them"),

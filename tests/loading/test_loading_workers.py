@@ -15,7 +15,7 @@ import pytest
 from snapshots import snapshot, snapshots
 
 import shardkit
-from shardkit.errors import WorkerError
+from shardkit.errors import CorruptShardError, WorkerError
 from shardkit.loading import filler
 
 STUCK = "clip12_0"
@@ -350,7 +350,7 @@ def test_a_replacement_never_loads_from_another_data_set(damaged):
         shardkit.relabel(damaged, _table_of(damaged))
         for pid in _pids(loader).values():
             os.kill(pid, signal.SIGKILL)
-        with pytest.raises(WorkerError, match="before they took any work"):
+        with pytest.raises(CorruptShardError, match="was replaced while it is being loaded; start the loader anew"):
             for _ in batches:
                 pass
 

@@ -330,7 +330,7 @@ def test_run_that_fails_before_its_first_shard_leaves_nothing(material, tmp_path
 def test_too_many_rejects_end_the_run_and_a_higher_limit_goes_on(material, packed, tmp_path):
     """Above the limit there is no manifest, and rejects.jsonl says why; resumed with a higher one it is complete."""
     job = {"media": material.media, "out": tmp_path / "out", "workers": 2, **SMALL}
-    with pytest.raises(TooManyRejectsError, match=r"of 17 rows.*rejects\.jsonl"):
+    with pytest.raises(TooManyRejectsError, match=r"of 17 rows.*rejects\.jsonl.*--resume"):
         shardkit.pack(material.annotations, max_rejects=0.2, **job)
     assert (tmp_path / "out/rejects.jsonl").exists()
     assert not (tmp_path / "out/dataset.json").exists()
@@ -355,7 +355,45 @@ def test_files_that_cannot_be_packed_leave_no_data_set(material, tmp_path):
     (tmp_path / "table.csv").write_text("id,media\na,a.mp4\nb,b.mp4\n")
     with pytest.raises(TooManyRejectsError, match="unreadable 2"):
         shardkit.pack(tmp_path / "table.csv", media=tmp_path / "media", out=tmp_path / "out", **SMALL)
-    assert not (tmp_path / "out/dataset.json").exists()
+    assert set(contents(tmp_path / "out")) == {"rejects.jsonl"}
+
+
+@pytest.mark.parametrize(("limit", "said"), [(1.0, "none of 3 rows"), (0.5, "2 of 3 rows")])
+def test_shards_of_nothing_but_rejects_are_not_kept(material, tmp_path, limit, said):
+    """However many shards were finished without a clip: they go, and a new try needs no --resume or --overwrite."""
+    media, table, out = tmp_path / "media", tmp_path / "table.csv", tmp_path / "out"
+    media.mkdir()
+    for name in "abc":
+        (media / f"{name}.mp4").write_bytes(b"no media")
+    table.write_text("id,media\n" + "".join(f"{name},{name}.mp4\n" for name in "abc"))
+    one_a_shard = SMALL | {"shard_bytes": 1}
+    with pytest.raises(TooManyRejectsError, match=said) as caught:
+        shardkit.pack(table, media=media, out=out, max_rejects=limit, workers=1, **one_a_shard)
+    assert "--resume" not in str(caught.value)
+    assert set(contents(out)) == {"rejects.jsonl"}
+    shutil.copy(next(material.media.glob("*.mp4")), media / "a.mp4")
+    assert shardkit.pack(table, media=media, out=out, workers=1, **one_a_shard).packed == 1
+
+
+def test_shards_of_nothing_but_rejects_go_when_resumed_too(tmp_path):
+    """What an interrupted run left that had met rejects only is gone when the rest are rejects as well."""
+    media, table, out = tmp_path / "media", tmp_path / "table.csv", tmp_path / "out"
+    media.mkdir()
+    for name in "abc":
+        (media / f"{name}.mp4").write_bytes(b"no media")
+    table.write_text("id,media\n" + "".join(f"{name},{name}.mp4\n" for name in "abc"))
+    job = {"media": media, "out": out, "workers": 1} | SMALL | {"shard_bytes": 1}
+
+    def interrupt(progress) -> None:
+        if progress.done == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        shardkit.pack(table, progress=interrupt, **job)
+    assert (out / "clips-000000.tar").exists()
+    with pytest.raises(TooManyRejectsError, match="none of 3 rows"):
+        shardkit.pack(table, resume=True, **job)
+    assert set(contents(out)) == {"rejects.jsonl"}
 
 
 def test_faults_of_the_material_have_their_reasons(packed):

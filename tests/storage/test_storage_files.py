@@ -2,12 +2,25 @@
 
 import errno
 import os
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from shardkit.errors import StorageError, UsageError
-from shardkit.storage.files import atomic_file, local_path, map_file, read_bytes, storage_errors, write_atomic
+from shardkit.storage.files import (
+    atomic_file,
+    is_stream,
+    local_path,
+    map_file,
+    read_bytes,
+    storage_errors,
+    write_atomic,
+    write_named,
+)
 
 
 def _listing(folder):
@@ -55,7 +68,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path):
     path = tmp_path / "shard.tar"
     path.write_bytes(b"old")
     (tmp_path / "shard.tar.tmp").symlink_to("/dev/full")
-    with pytest.raises(StorageError, match=r"shard.tar: No space left on device; make room .*--resume"):
+    with pytest.raises(StorageError, match=r"shard.tar: No space left on device; make room on that disk$"):
         write_atomic(path, b"x" * 100_000)
     assert path.read_bytes() == b"old"
     assert _listing(tmp_path) == ["shard.tar"]
@@ -90,6 +103,78 @@ def test_an_error_of_the_callers_code_is_not_the_files(tmp_path):
     with pytest.raises(BrokenPipeError):
         write()
     assert _listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("old", [b"old", None], ids=["to a file", "to nothing"])
+def test_a_link_that_a_user_named_stays_and_its_target_is_replaced(tmp_path, old):
+    """The link is followed; its target is replaced as a whole, or made, where it lies."""
+    (tmp_path / "there").mkdir()
+    target, link, other = tmp_path / "there" / "real.json", tmp_path / "link.json", tmp_path / "other.json"
+    link.symlink_to("there/real.json")
+    if old is not None:
+        target.write_bytes(old)
+        os.link(target, other)
+    write_named(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert old is None or other.read_bytes() == old  # a file that was written in place would show it here too
+    assert _listing(tmp_path / "there") == ["real.json"]
+
+
+def test_a_pipe_that_a_user_named_is_written_to_and_stays(tmp_path):
+    """Whoever reads from it gets all of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert is_stream(pipe)
+    write_named(pipe, b"x" * 1_000_000)
+    reader.join(timeout=30)
+    assert read == [b"x" * 1_000_000]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert _listing(tmp_path) == ["pipe"]
+
+
+def test_a_device_that_a_user_named_is_written_to_and_stays(tmp_path):
+    """Through a link too; what the device says to it is a StorageError."""
+    device, link = tmp_path / "full", tmp_path / "link"
+    try:
+        # Not the system's own /dev/full, which a mistake would replace.
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        device.open("wb").close()
+    except OSError as exc:
+        pytest.skip(f"no device can be made here: {exc}")
+    link.symlink_to("full")
+    assert is_stream(link)
+    for path in (device, link):
+        with pytest.raises(StorageError, match=r": No space left on device; make room on that disk$"):
+            write_named(path, b"x")
+    assert device.is_char_device()
+    assert link.is_symlink()
+    assert _listing(tmp_path) == ["full", "link"]
+
+
+def test_standard_output_that_goes_to_a_file_is_not_cut(tmp_path):
+    """`/dev/stdout > file`: what was printed before stays, and what is printed later comes behind."""
+    code = (
+        "from pathlib import Path\n"
+        "from shardkit.storage.files import is_stream, write_named\n"
+        "print('before', flush=True)\n"
+        "write_named(Path('/dev/stdout'), b'named\\n')\n"
+        "print('after', is_stream(Path('/dev/stdout')))\n"
+    )
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, cwd=Path(__file__).parents[2])
+    assert (tmp_path / "out").read_text() == "before\nnamed\nafter True\n"
+
+
+def test_files_and_folders_and_nothing_are_no_streams(tmp_path):
+    """Only what passes data on is one; a folder that is named for a file is refused."""
+    (tmp_path / "file").touch()
+    assert not any(is_stream(tmp_path / name) for name in ("file", "", "nothing", "missing/file"))
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        write_named(tmp_path, b"x")
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from small_loaders import real_keys, small_loader
+import shardkit
 
-SNIPPETS = Path(__file__).parents[2] / "README.md"
+SNIPPETS = Path(__file__).parent.parent / "README.md"
 
 MY_MODULE = """
 import json, os
@@ -42,11 +42,15 @@ def record(batch):
 """
 
 
-def snippet(package: str, replacements: Mapping[str, str]) -> str:
-    """The snippet that imports `package`, with what must be smaller or seen by the test replaced."""
-    blocks = re.findall(r"```python\n(.*?)```", SNIPPETS.read_text("utf-8"), flags=re.DOTALL)
-    (text,) = (block for block in blocks if re.search(rf"import .*\b{package}\b", block))
-    for old, new in replacements.items():
+def blocks(language: str) -> list[str]:
+    """The code blocks of README.md in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", SNIPPETS.read_text("utf-8"), flags=re.DOTALL)
+
+
+def snippet(marker: str, replacements: Mapping[str, str] | None = None) -> str:
+    """The Python snippet that has `marker` in it, with what must be smaller or seen by the test replaced."""
+    (text,) = (block for block in blocks("python") if marker in block)
+    for old, new in (replacements or {}).items():
         assert old in text, old
         text = text.replace(old, new)
     return text
@@ -59,7 +63,7 @@ def run_ranks(
     dies_at_step: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[list[list[str]]]:
-    """Runs a script that starts two ranks; each ends on the spot when it calls `record` for the `dies_at_step`-th time.
+    """Runs a script that starts ranks; each ends on the spot when it calls `record` for the `dies_at_step`-th time.
 
     Returns:
         For each rank and each `record` of it, the keys of the real clips.
@@ -86,7 +90,13 @@ def run_ranks(
         os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode == 0, output
-    return [[json.loads(line) for line in (folder / f"rank{rank}.jsonl").read_text().splitlines()] for rank in range(2)]
+    files = sorted(folder.glob("rank*.jsonl"))
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+def torchrun(ranks: int) -> list[str]:
+    """What runs `train.py` on so many ranks, as README says."""
+    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "train.py"]
 
 
 def interleaved(ranks: Sequence[Sequence[Sequence[str]]]) -> list[str]:
@@ -102,5 +112,6 @@ def interleaved(ranks: Sequence[Sequence[Sequence[str]]]) -> list[str]:
 
 def expected_order(source: Path, *, epochs: int) -> list[str]:
     """The keys that one rank gets of the split `train` with seed 1."""
-    with small_loader(source, split="train", seed=1) as loader:
-        return [key for _ in range(epochs) for batch in loader for key in real_keys(batch)]
+    options = {"split": "train", "seed": 1, "modalities": ("audio",), "workers": 1, "worker_type": "thread"}
+    with shardkit.loader(source, batch_size=1, **options) as loader:
+        return [batch.keys[0] for _ in range(epochs) for batch in loader]
