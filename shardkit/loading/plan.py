@@ -15,6 +15,9 @@ from shardkit.planning.views import ViewRules
 
 ALIGNMENT = 64
 """Fields of a batch buffer begin at multiples of this: a cache line."""
+JPEG_SHIFT = 8
+"""How far behind such a multiple JPEG frames begin. Rows that begin at a multiple of a SIMD register's size are written by
+libjpeg-turbo past the cache (non-temporal stores), which makes decoding 4 to 5 % slower; see benchmarks/README.md."""
 
 Bytes = npt.NDArray[np.uint8]
 """uint8 [size]: what was read."""
@@ -119,13 +122,15 @@ class BatchLayout:
     def of(cls, plan: ClipPlan, batch_size: int) -> "BatchLayout":
         """The layout of `batch_size` slots."""
         fields: dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]] = {}
-        offset = 0
+        end = 0
         for name, (dtype, slot_shape) in plan.slot_fields().items():
             shape = (batch_size, *slot_shape)
-            fields[name] = (offset, dtype, shape)
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            offset += -(-size // ALIGNMENT) * ALIGNMENT
-        return cls(batch_size, fields, offset)
+            start = _aligned(end)
+            if name == "video" and plan.video is not None and plan.video.codec == "mjpeg":
+                start += JPEG_SHIFT
+            fields[name] = (start, dtype, shape)
+            end = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return cls(batch_size, fields, _aligned(end))
 
     def views(self, buffer: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a batch buffer (uint8 [size_bytes]), by field."""
@@ -133,3 +138,7 @@ class BatchLayout:
             name: np.ndarray(shape, dtype, buffer=buffer, offset=offset)
             for name, (offset, dtype, shape) in self.fields.items()
         }
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // ALIGNMENT) * ALIGNMENT

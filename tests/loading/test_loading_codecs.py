@@ -12,7 +12,8 @@ import shardkit
 from shardkit.errors import CorruptShardError, DataError
 from shardkit.format.digest import xxh3
 from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout
+from shardkit.loading.plan import BatchLayout, ClipPlan, VideoPlan
+from shardkit.planning.views import ViewRules
 from shardkit.storage.shards import ShardReader
 
 CLIPS, RATE_HZ, CHANNELS, KEYINT = 12, 16000, 2, 8
@@ -107,6 +108,16 @@ def test_whole_frames_go_straight_into_the_slot(coded, stored, frames, decoder):
     with _loader(_wide(coded), decoder=decoder, frames=frames, shuffle=False) as loader:
         seen = _assert_views(loader, stored, options, lambda _position, _view: Place())
     assert seen == len(_wide(coded)) >= 3
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "raw"])
+def test_jpeg_frames_begin_beside_multiples_of_16(codec):
+    """What begins at one, libjpeg-turbo writes past the cache; raw frames are read to the beginning of a cache line."""
+    video = VideoPlan(16, 224, 224, sampling={}, codec=codec, keyint=None, decoder="auto")
+    layout = BatchLayout.of(ClipPlan(video, None, window_s=None, rules=ViewRules(seed=0), verify=True), 3)
+    video, times = (layout.views(np.zeros(layout.size_bytes, np.uint8))[name] for name in ("video", "frame_times_s"))
+    starts = {frame.ctypes.data - times.ctypes.data for slot in video for frame in slot[0]}
+    assert {start % 16 for start in starts} == {0 if codec == "raw" else 8}
 
 
 def test_pixels_that_lie_before_the_sound_are_read_straight_too(pack16):
