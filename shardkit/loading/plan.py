@@ -16,8 +16,8 @@ from shardkit.planning.views import ViewRules
 ALIGNMENT = 64
 """Fields of a batch buffer begin at multiples of this: a cache line."""
 JPEG_SHIFT = 8
-"""How far behind such a multiple JPEG frames begin. Rows that begin at a multiple of a SIMD register's size are written by
-libjpeg-turbo past the cache (non-temporal stores), which makes decoding 4 to 5 % slower; see benchmarks/README.md."""
+"""How far behind such a multiple JPEG frames begin. What begins at a multiple of a SIMD register is written past the
+cache by libjpeg-turbo (non-temporal stores), which makes decoding 4 to 5 % slower; see benchmarks/README.md."""
 
 Bytes = npt.NDArray[np.uint8]
 """uint8 [size]: what was read."""
