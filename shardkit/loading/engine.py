@@ -53,6 +53,7 @@ def _end_tokens_in_forks() -> None:
     def close() -> None:
         for engine in _engines:
             engine.let_go()
+        _engines.clear()  # a fork of the fork must not close what has those numbers by then
 
     os.register_at_fork(after_in_child=close)
 

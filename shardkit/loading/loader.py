@@ -462,7 +462,7 @@ class Loader:
         """Makes the batch of the step that was waited for, and starts to copy it to a CUDA device."""
         step = self._waiting.popleft()
         batch = self._batch(engine, step, faults)
-        clips = int(torch.count_nonzero(batch.weight))
+        clips = int(batch.weight.numpy().sum())
         self._staged.append(_Staged(step, batch if self._copier is None else self._copier.start(batch), clips))
 
     def _delivery(self, staged: _Staged) -> Any:

@@ -210,3 +210,26 @@ def test_workers_end_with_their_trainer_whatever_forks_it_leaves(packed, tmp_pat
             assert _is_running(child)
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_fork_of_a_fork_keeps_its_files(packed, tmp_path):
+    """What a forked child opens, under numbers that the loader's pipes had in its parent, is open in its own child."""
+    script = """
+        import os, sys
+        import shardkit
+
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=1, worker_type="thread")
+        batches = iter(loader)
+        next(batches)
+        if os.fork() == 0:
+            opened = [os.open(sys.argv[0], os.O_RDONLY) for _ in range(64)]
+            if os.fork() == 0:
+                print(sum(os.fstat(descriptor).st_size > 0 for descriptor in opened), flush=True)
+                os._exit(0)
+            os.wait()
+            os._exit(0)
+        os.wait()
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, _ = process.communicate(timeout=60)
+    assert out == "64\n"

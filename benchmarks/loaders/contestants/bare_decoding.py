@@ -64,7 +64,7 @@ def _decode(work: Work, number: int, pipe: Connection) -> None:
         if work.decoder == "turbo":
             turbo_frames(clip, out)
         else:
-            # Frame by frame, as shardkit does: an eighth less than the get_batch of the peers.
+            # Frame by frame, as shardkit does: quicker than the get_batch of the peers.
             if stored is None:
                 stored = np.empty_like(decord_frames(clip))
             decode_video(clip, range(scale.frames), out=stored)
