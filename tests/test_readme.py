@@ -23,9 +23,10 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_training_loop_trains_as_many_epochs_as_it_says(folder):
-    """README's DDP loop gives each clip once an epoch to one rank, also when it is stopped twice.
+    """README's DDP loop gives each clip once an epoch to one rank, also when it is stopped three times.
 
-    Once in the middle of an epoch, to go on with one rank; and once after an epoch's end, which is no 500th step.
+    Once in the middle of an epoch, to go on with one rank; once after an epoch's end, which is no 500th step; and once
+    between an epoch's last step, which is one, and the epoch's end.
     """
     text = snippet(
         "init_process_group",
@@ -34,17 +35,20 @@ def test_the_training_loop_trains_as_many_epochs_as_it_says(folder):
             "batch_size=16, frames=8": "batch_size=2, frames=2",
             "step % 500 == 499": "step % 2 == 1",
             "        batch = batch.to(": "        record(batch)\n        batch = batch.to(",
+            "\n    if dist.get_rank() == 0:": "\n    if dist.get_rank() == 0 and 'STOPS_BEFORE_ENDS' not in os.environ:",
         },
     )
     (folder / "train.py").write_text("from my_model import MyModel, record\n" + text)
     order = expected_order(folder / "shards", epochs=3)
     clips = len(order) // 3
     steps_left = -(-(clips - 8) // 2)  # of batches of 2 on one rank, after two of batches of 2 on two
-    steps = steps_left + -(-clips // 2)
+    steps = -(-clips // 2)
+    assert steps % 2 == 0  # the third run's last step is saved
     first = run_ranks(folder, torchrun(2), dies_at_step=4)
-    second = run_ranks(folder, torchrun(1), dies_at_step=steps + 1)
-    third = run_ranks(folder, torchrun(2))
-    kept = [[rank[:2] for rank in first], [second[0][:steps]], third]
+    second = run_ranks(folder, torchrun(1), dies_at_step=steps_left + 1)
+    third = run_ranks(folder, torchrun(1), dies_at_step=steps + 1, environment={"STOPS_BEFORE_ENDS": "1"})
+    fourth = run_ranks(folder, torchrun(2))
+    kept = [[rank[:2] for rank in first], [second[0][:steps_left]], [third[0][:steps]], fourth]
     assert [key for ranks in kept for key in interleaved(ranks)] == order
 
 

@@ -98,11 +98,13 @@ def make_packed(folder: BenchFolder, scale: Scale, stored: Stored, *, workers: i
     """Makes the clips and one packed set of them, unless they are there.
 
     Raises:
-        SystemExit: Packing failed, or left a clip out.
+        SystemExit: Packing failed, or left a clip out; or what is there has another number of clips.
     """
     out = folder.packed(stored)
     # The manifest comes last: with it the set is whole.
     if (out / "dataset.json").exists():
+        if (there := len(shardkit.open(out))) != scale.clips:
+            raise SystemExit(f"{out} holds {there:,} clips, not {scale.clips:,}: work in another folder (--data)")
         return out
     make_clips(folder.root, scale.clips, scale.form, workers=workers)
     shape = {"short": ["--size", scale.short, "--fit", "short"]}.get(stored, ["--size", scale.side, "--fit", "square"])

@@ -111,11 +111,16 @@ def measure_rounds(
     run: Runner = in_a_process,
     after_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """Measures every case once a round, each round beginning with another; `after_round` can store what is there."""
+    """Measures every case once a round; `after_round` can store what is there.
+
+    Rounds begin at different places, and every second one goes backwards: a drift of the machine's speed favours now
+    one side of a ratio, now the other.
+    """
     for number in range(plan.repeats):
         measurements: dict[str, Measurement] = {}
         shift = number * len(cases) // plan.repeats
-        for case in [*cases[shift:], *cases[:shift]]:
+        turns = [*cases[shift:], *cases[:shift]]
+        for case in turns if number % 2 == 0 else reversed(turns):
             if case.name in results.errors:
                 continue
             try:
