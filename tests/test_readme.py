@@ -35,7 +35,7 @@ def test_the_training_loop_trains_as_many_epochs_as_it_says(folder):
             "batch_size=16, frames=8": "batch_size=2, frames=2",
             "step % 500 == 499": "step % 2 == 1",
             "        batch = batch.to(": "        record(batch)\n        batch = batch.to(",
-            "\n    if dist.get_rank() == 0:": "\n    if dist.get_rank() == 0 and 'STOPS_BEFORE_ENDS' not in os.environ:",
+            "\n    if dist.get_rank() == 0:": "\n    if dist.get_rank() == 0 and 'STOPS_EARLY' not in os.environ:",
         },
     )
     (folder / "train.py").write_text("from my_model import MyModel, record\n" + text)
@@ -46,7 +46,7 @@ def test_the_training_loop_trains_as_many_epochs_as_it_says(folder):
     assert steps % 2 == 0  # the third run's last step is saved
     first = run_ranks(folder, torchrun(2), dies_at_step=4)
     second = run_ranks(folder, torchrun(1), dies_at_step=steps_left + 1)
-    third = run_ranks(folder, torchrun(1), dies_at_step=steps + 1, environment={"STOPS_BEFORE_ENDS": "1"})
+    third = run_ranks(folder, torchrun(1), dies_at_step=steps + 1, environment={"STOPS_EARLY": "1"})
     fourth = run_ranks(folder, torchrun(2))
     kept = [[rank[:2] for rank in first], [second[0][:steps_left]], [third[0][:steps]], fourth]
     assert [key for ranks in kept for key in interleaved(ranks)] == order

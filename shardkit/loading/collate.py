@@ -100,6 +100,11 @@ class Collator:
         index = self._dataset.index
         views = windows_s.shape[1]
         which, counts = ragged_places(index.event_offsets, np.repeat(rows, views))
+        if not len(which):
+            # Many data sets have none, and what follows is half of the work for a batch.
+            no_s, none = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
+            offsets = torch.zeros(len(counts) + 1, dtype=torch.int64)
+            return Events(start_s=no_s, end_s=no_s, class_id=none, modality=none, offsets=offsets)
         of_view = np.repeat(np.arange(len(counts)), counts)
         t0, t1 = windows_s.reshape(-1, 2)[of_view].T
         kept, start_s, end_s = clip_events(index.event_start_s[which], index.event_end_s[which], t0, t1)

@@ -58,6 +58,7 @@ class Ring:
         self.region = Region.create(size_bytes, shared=shared, name="ring")
         self._free: deque[int] = deque(range(self.buffers))
         self._leases: dict[int, weakref.ref[_Lease]] = {}
+        self._views = [layout.views(self._bytes(buffer)) for buffer in range(self.buffers)]
         self._warned = False
 
     def take(self) -> int | None:
@@ -81,7 +82,7 @@ class Ring:
 
     def views(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer for the loader's own use: they do not lease it."""
-        return self.layout.views(self._bytes(buffer))
+        return self._views[buffer]
 
     def lease(self, buffer: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over a buffer that keep it until the last one dies; over a copy where the consumer holds too many."""

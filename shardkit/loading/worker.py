@@ -129,7 +129,7 @@ def _run(worker: int, start: WorkerStart) -> None:
     # A worker may be started long after the data set was opened, when another one stands in its place.
     manifest = Manifest.from_bytes(read_bytes(folder / MANIFEST_NAME), path=str(folder / MANIFEST_NAME))
     if manifest.index.xxh3 != start.index_xxh3:
-        raise CorruptShardError(f"{folder}: its index is not the one that the loader was made with; start the loader anew")
+        raise CorruptShardError(f"{folder}: the data set was replaced while it is being loaded; start the loader anew")
     # The trainer's process has checked the index's digest.
     index_path = folder / INDEX_NAME
     index = ClipIndex(decode_batch(map_file(index_path), path=str(index_path)), path=str(index_path))

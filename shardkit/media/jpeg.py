@@ -11,6 +11,7 @@ from shardkit.media.errors import MediaDecodeError
 
 Chroma = Literal["420", "444"]
 CHROMAS: tuple[Chroma, ...] = ("420", "444")
+_UINT8 = np.dtype(np.uint8)
 Packet = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
 
@@ -49,23 +50,25 @@ def decode_jpeg_into(data: Packet, out: npt.NDArray[np.uint8]) -> None:
         MediaDecodeError: The packet is not a whole JPEG, or is of another size. `out` may have been written
             to.
     """
-    if out.dtype != np.uint8 or out.ndim != 3 or out.shape[2] != 3:
-        raise UsageError(f"out is {out.dtype} {list(out.shape)}, expected uint8 [H, W, 3]")
-    if not (out.flags.c_contiguous and out.flags.writeable):
+    shape, flags = out.shape, out.flags
+    if out.dtype != _UINT8 or len(shape) != 3 or shape[2] != 3:
+        raise UsageError(f"out is {out.dtype} {list(shape)}, expected uint8 [H, W, 3]")
+    if not (flags.c_contiguous and flags.writeable):
         raise UsageError("out is not C-contiguous and writable")
     try:
         # What comes back is `out` in the picture's shape: a smaller one fills a part of it, a larger one is refused.
-        height, width, _ = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out).shape
+        decoded: tuple[int, ...] = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out).shape
     except ValueError as exc:
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
-            height, width = out.shape[:2]
+            height, width = shape[:2]
         if height * width <= out.size // 3:
             raise MediaDecodeError(f"JPEG packet of {len(data):,} bytes cannot be decoded: {exc}") from exc
-    if (height, width) != out.shape[:2]:
+        decoded = (height, width, 3)
+    if decoded != shape:
         raise MediaDecodeError(
-            f"JPEG packet is {width}x{height}, expected {out.shape[1]}x{out.shape[0]}: "
+            f"JPEG packet is {decoded[1]}x{decoded[0]}, expected {shape[1]}x{shape[0]}: "
             "it does not belong to this video, or the index is another data set's",
         )
 
