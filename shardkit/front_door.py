@@ -70,7 +70,7 @@ def pack(
         size: Short side of the stored frames in pixels.
         fit: `short` keeps the aspect, `square` keeps the centre square.
         video_codec: `mjpeg`; `h264` takes half the bytes, more time to decode, and any frame needs those before it, up
-            to eight; `raw` takes fifteen times the bytes and no decoding. The last two make an odd `size` even.
+            to eight; `raw` takes 18 times the bytes and no decoding. The last two make an odd `size` even.
         quality: Of `mjpeg`: JPEG quality, 1 to 100; None is 90.
         chroma: Of `mjpeg`: colour at half (`420`) or full (`444`) resolution; None is half.
         crf: Of `h264`: x264's constant rate factor, 1 (best) to 51; None is 13.
@@ -186,7 +186,7 @@ def loader(
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
         split: Load this split only; "" is the clips without one.
-        modalities: What to load, of `video` and `audio`; the other costs no bytes.
+        modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
             that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else
@@ -214,7 +214,7 @@ def loader(
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
             shard that is missing or cannot be read is an error either way.
-        max_skipped: Share of an epoch's clips that `skip` bears before it raises; always at least eight clips.
+        max_skipped: Share of an epoch's clips that `skip` bears before it raises, on each rank; always at least eight.
         verify: Check digests before decoding.
         device: Move each batch to this device before it is handed out.
         timeout_s: A clip that takes longer is a fault, and its worker is replaced.

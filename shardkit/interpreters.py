@@ -1,5 +1,6 @@
 """Worker processes as fresh interpreters: not forks, nor multiprocessing, which imports the user's `__main__` again."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 from shardkit.errors import WorkerError
 
+STANDARD_ERROR = 2
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(128 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 """glibc otherwise gives the frames that a decoder frees back to the system, to take them anew for the next clip: with
 decord 270 page faults a clip, a tenth of its time."""
@@ -40,6 +42,16 @@ def start_module(module: str, arguments: Sequence[str] = (), **options: Any) -> 
         )
     except OSError as exc:
         raise WorkerError(f"a worker process cannot be started: {exc}") from exc
+
+
+def above_standard(descriptor: int) -> int:
+    """The same file under a number above 2: those may be closed here, and a process that is started gets its own."""
+    if descriptor > STANDARD_ERROR:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD_ERROR + 1)
+    finally:
+        os.close(descriptor)
 
 
 def ending(code: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.loaders.cases import Case, chosen_cases
 from benchmarks.loaders.contestants.contract import Setup
-from benchmarks.loaders.machine import machine, versions
+from benchmarks.loaders.machine import commit, machine, versions
 from benchmarks.loaders.measure import files_of
 from benchmarks.loaders.measurement import Timing
 from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
@@ -28,7 +28,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder to work in (.bench; .bench/tiny with --tiny)")
     parser.add_argument("--repeats", type=int, help="rounds (5; 1 with --tiny)")
-    parser.add_argument("--seconds", type=float, help="measured, of each case in each round (10; 0.1 with --tiny)")
+    parser.add_argument("--seconds", type=float, help="measured, of each case in each round (4; 0.1 with --tiny)")
     parser.add_argument("--clips", type=int, help="fewer clips, for a quick look")
     parser.add_argument("--cases", nargs="+", default=["*"], help="patterns of names, such as 'shardkit-*@square'")
     parser.add_argument("--json", type=Path, help="where all figures go")
@@ -43,7 +43,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     if options.repeats is None:
         options.repeats = 1 if options.tiny else 5
     if options.seconds is None:
-        options.seconds = 0.1 if options.tiny else 10.0
+        options.seconds = 0.1 if options.tiny else 4.0
     return options
 
 
@@ -85,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     about = {
         "machine": machine(),
         "versions": versions(),
+        "commit": commit(REPOSITORY),
         "cache": f"warm: the files of each case are read once before each measurement ({cached_bytes:,} bytes in all)",
         "clips": scale.clips,
         "batch_size": scale.batch_size,

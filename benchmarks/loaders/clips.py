@@ -4,11 +4,8 @@ Real clips cannot be handed out with a benchmark. What counts for a loader's spe
 of decoding them and that no two clips are the same; so pictures are windows that wander over large textures with the
 spectrum of photographs (amplitude 1/f), one scene seen through another, with a camera's grain: at 224 by 224 and
 quality 90 they make JPEG packets of 10 kB, as real clips do.
-
-    python -m benchmarks.loaders.clips OUT --clips 2048
 """
 
-import argparse
 import csv
 import functools
 import math
@@ -218,17 +215,3 @@ def make_clips(folder: Path, count: int, form: ClipForm | None = None, *, worker
 
 def _write_numbered(media: Path, form: ClipForm, number: int) -> None:
     write_clip(media / f"clip{number:05d}.mp4", number, form)
-
-
-def main() -> None:
-    """Makes the clips."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, default=2048)
-    parser.add_argument("--workers", type=int, help="processes (one a core)")
-    options = parser.parse_args()
-    make_clips(options.out, options.clips, workers=options.workers)
-
-
-if __name__ == "__main__":
-    main()

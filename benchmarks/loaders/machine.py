@@ -1,11 +1,13 @@
 """What a run ran on, and which versions it measured."""
 
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from shardkit.cli.machine import machine
 from shardkit.cli.machine import versions as own_versions
 
-__all__ = ["machine", "versions"]
+__all__ = ["commit", "machine", "versions"]
 
 PEERS = ("webdataset", "litdata", "spdl_core", "spdl_io", "megatron-energon")
 
@@ -13,6 +15,15 @@ PEERS = ("webdataset", "litdata", "spdl_core", "spdl_io", "megatron-energon")
 def versions() -> dict[str, str | None]:
     """Versions of everything that is measured; None is not installed."""
     return own_versions() | {name: _version(name) for name in PEERS}
+
+
+def commit(repository: Path) -> str | None:
+    """The commit that is measured, with `-dirty` where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _version(name: str) -> str | None:

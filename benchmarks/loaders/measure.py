@@ -16,6 +16,7 @@ from benchmarks.loaders.measurement import Measurement, Timing
 from benchmarks.loaders.prepare import BenchFolder, read_once
 from benchmarks.loaders.process_tree import cpu_s
 from benchmarks.loaders.scale import FULL, TINY, Scale
+from shardkit.loading.measure import burn
 
 WARM_UP_BATCHES = 8
 """At least; the first ones find queues empty and memory fresh."""
@@ -74,7 +75,7 @@ def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -
     skipped = 0
     while skipped < WARM_UP_BATCHES or time.perf_counter() < warm_s:
         batch = next(stream)
-        _consume(timing.burn_ms)
+        burn(timing.burn_ms / 1000)
         skipped += 1
     clips = batches = 0
     burnt_s = 0.0
@@ -82,20 +83,11 @@ def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -
     while batches < timing.measured_batches or time.perf_counter() - began_s < timing.measured_s:
         # As in `for batch in loader`: the last batch is let go when the next one is there.
         batch = next(stream)
-        burnt_s += _consume(timing.burn_ms)
+        burnt_s += burn(timing.burn_ms / 1000)
         clips += len(batch.keys)
         batches += 1
     elapsed_s = time.perf_counter() - began_s
     return Measurement(clips, elapsed_s, cpu_s(os.getpid()) - began_cpu_s, burnt_s)
-
-
-def _consume(burn_ms: int) -> float:
-    """Burns CPU time in Python, as much as asked for whatever else runs; returns the seconds."""
-    began_s = time.thread_time()
-    spent_s = 0.0
-    while spent_s < burn_ms / 1000:
-        spent_s = time.thread_time() - began_s
-    return spent_s
 
 
 def main() -> None:

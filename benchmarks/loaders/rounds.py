@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from benchmarks.loaders.measurement import Measurement, Timing
 from benchmarks.loaders.prepare import BenchFolder
 
 REPOSITORY = Path(__file__).parents[2]
+CALIBRATIONS = 2
+"""Times that each set-up is tried: between one and the other the machine may be another."""
 LIMIT_S = 600.0
 """No measurement takes as long: one that does hangs."""
 
@@ -43,7 +46,7 @@ class Results:
     setups: dict[str, Setup] = field(default_factory=dict)
     """The best set-up of each case."""
     tried: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Clips a second with each set-up that was tried."""
+    """Clips a second with each set-up that was tried, the mean of both times."""
     rounds: list[dict[str, Measurement]] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
     """Cases that failed, and why; they are not tried again."""
@@ -78,22 +81,28 @@ def in_a_process(request: Request) -> Measurement:
 
 
 def calibrate(plan: Plan, cases: Sequence[Case], results: Results, run: Runner = in_a_process) -> None:
-    """Finds each case's best set-up; one that is known already is kept."""
-    for case in cases:
-        if case.name in results.setups:
-            continue
-        rates: dict[Setup, float] = {}
-        try:
-            setups = contestant(case.contestant).setups(plan.cores)
-            for setup in setups:
-                # With a single one there is nothing to find out.
-                rates[setup] = _measured(plan, case, setup, plan.calibration, 0, run) if len(setups) > 1 else 0.0
-        except (CaseError, ImportError) as exc:
-            results.errors[case.name] = str(exc)
-            continue
-        results.setups[case.name] = max(rates, key=rates.__getitem__)
-        results.tried[case.name] = {f"{setup.workers} {setup.mode}".strip(): rate for setup, rate in rates.items()}
-        print(f"{case.name}: {results.tried[case.name]}", flush=True)
+    """Finds each case's best set-up, in passes over all of them; one that is known already is kept."""
+    rates: dict[str, dict[Setup, list[float]]] = {}
+    for number in range(CALIBRATIONS):
+        for case in cases:
+            if case.name in results.setups or case.name in results.errors:
+                continue
+            tried = rates.setdefault(case.name, {})
+            try:
+                setups = contestant(case.contestant).setups(plan.cores)
+                for setup in setups:
+                    # With a single one there is nothing to find out.
+                    rate = _measured(plan, case, setup, plan.calibration, number, run) if len(setups) > 1 else 0.0
+                    tried.setdefault(setup, []).append(rate)
+            except (CaseError, ImportError) as exc:
+                results.errors[case.name] = str(exc)
+                continue
+            found = {f"{setup.workers} {setup.mode}".strip(): statistics.mean(seen) for setup, seen in tried.items()}
+            print(f"{case.name}: {found}", flush=True)
+            results.tried[case.name] = found
+    for name, tried in rates.items():
+        if name not in results.errors:
+            results.setups[name] = max(tried, key=lambda setup: statistics.mean(tried[setup]))
 
 
 def _measured(plan: Plan, case: Case, setup: Setup, timing: Timing, seed: int, run: Runner) -> float:

@@ -12,7 +12,7 @@ import shardkit
 from shardkit.format.digest import file_digest
 from shardkit.format.index import decode_index
 from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout
+from shardkit.loading.plan import BatchLayout, slot_of
 from shardkit.loading.shapes import clip_plan
 from shardkit.media.jpeg import decode_jpeg_into
 from shardkit.planning.order import EpochOrder
@@ -70,7 +70,7 @@ def _fill_all(benchmark, dataset) -> SlotFiller:
     )
     layout = BatchLayout.of(plan, 1)
     views = layout.views(np.zeros(layout.size_bytes, dtype=np.uint8))
-    slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}
+    slot = slot_of(views, 0)
     with dataset.reader() as reader:
         filler = SlotFiller(dataset.index, reader, plan)
 

@@ -87,7 +87,7 @@ def pack(
     fit: Annotated[Fit, typer.Option(help="short keeps the aspect, square the centre square.")] = "short",
     video_codec: Annotated[
         VideoCodec,
-        typer.Option(help="mjpeg; h264: half the bytes, slower; raw: nothing to decode, fifteen times the bytes."),
+        typer.Option(help="mjpeg; h264: half the bytes, slower; raw: nothing to decode, 18 times the bytes."),
     ] = "mjpeg",
     quality: Annotated[int | None, typer.Option(help="Of mjpeg: JPEG quality, 1 to 100. [default: 90]")] = None,
     chroma: Annotated[

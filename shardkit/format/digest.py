@@ -9,14 +9,14 @@ FileHasher = xxhash.xxh3_128
 
 
 GIL_BYTES = 65536
-"""Digests of this much take some microseconds: as long as giving the GIL away and getting it back."""
+"""Up to this many the GIL is kept: a digest takes some microseconds, as long as giving it away and getting it back."""
 
 
 def xxh3(data: Any) -> int:
     """The 64-bit xxh3 digest of a bytes-like object."""
-    # update() releases the GIL; the one-shot xxh3_64_intdigest() does not.
     if len(data) <= GIL_BYTES:
         return int(xxhash.xxh3_64_intdigest(data))
+    # update() releases the GIL; the one-shot xxh3_64_intdigest() does not.
     hasher = xxhash.xxh3_64()
     hasher.update(data)
     return int(hasher.intdigest())

@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a worker says it is doing; no two claims of a board are equal, and no worker says the same thing twice."""
+    """What a worker says it is doing; no two workers say the same. The first slot also stands for preparing the run."""
 
     ticket: int
     slot: int

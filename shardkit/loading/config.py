@@ -52,6 +52,9 @@ class LoaderConfig:
             value = getattr(self, name)
             if name == "batch_size" or value is not None:
                 _check_count(name, value)
+        for name in ("shuffle", "drop_last", "verify"):
+            # "no" out of a configuration file would be true.
+            _check_choice(name, getattr(self, name), (True, False))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
             raise UsageError(f"seed={self.seed!r}: a whole number from 0 to 2**64 - 1 is needed")
         for side in self.frame_size or ():

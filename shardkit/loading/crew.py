@@ -33,6 +33,9 @@ class Crew(Protocol):
     def pids(self) -> dict[int, int]:
         """Process id of every worker that has one of its own."""
 
+    def let_go(self) -> None:
+        """Closes a fork's copies of descriptors."""
+
     def stop(self) -> bool:
         """Ends all workers, whose token pipe has been closed before; False if one still runs."""
 
@@ -98,6 +101,11 @@ class ProcessCrew:
         # A copy at once: stats() may ask from another thread while a worker is replaced.
         return {worker: process.pid for worker, process in list(self._processes.items())}
 
+    def let_go(self) -> None:
+        """See Crew."""
+        for descriptor in (self._start_file, *self._sentinels):
+            os.close(descriptor)
+
 
 class ThreadCrew:
     """Threads of this process: for notebooks, debuggers and systems without memfd."""
@@ -125,6 +133,9 @@ class ThreadCrew:
     def pids(self) -> dict[int, int]:
         """See Crew."""
         return {}
+
+    def let_go(self) -> None:
+        """See Crew: threads have none of their own."""
 
     def stop(self) -> bool:
         """See Crew."""

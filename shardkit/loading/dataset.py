@@ -15,7 +15,7 @@ from shardkit.errors import CorruptShardError, DataError, StorageError, UsageErr
 from shardkit.format.index import ClipIndex, decode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout
+from shardkit.loading.plan import BatchLayout, slot_of
 from shardkit.loading.sample import Sample
 from shardkit.loading.shapes import clip_plan
 from shardkit.planning.views import ViewRules
@@ -130,8 +130,7 @@ class Dataset:
         rules = ViewRules(seed=0)
         plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules)
         layout = BatchLayout.of(plan, 1)
-        views = layout.views(np.zeros(layout.size_bytes, dtype=np.uint8))
-        slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in views.items()}
+        slot = slot_of(layout.views(np.zeros(layout.size_bytes, dtype=np.uint8)), 0)
         # A reader of its own: threads may ask at once, and no descriptor stays open.
         with self.reader() as reader:
             filler = SlotFiller(self.index, reader, plan)

@@ -13,6 +13,7 @@ import select
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardkit.errors import WorkerError
+from shardkit.interpreters import above_standard
 from shardkit.loading.board import Board, Claim, Run
 from shardkit.loading.crew import Crew, ProcessCrew, ThreadCrew
 from shardkit.loading.dataset import Dataset
@@ -33,7 +35,7 @@ from shardkit.loading.worker import WorkerStart, work
 from shardkit.storage.shards import ShardReader
 
 MAX_RUN_SLOTS = 16
-"""A batch is cut into a run for each worker, so that all work on it; and into more where those would be longer."""
+"""A batch is cut into a run for each worker at most, so that all work on it; into more where those would be longer."""
 POLL_S = 1.0
 """Waiting between two looks for hangs, where `timeout_s` allows it."""
 MAX_STILLBORN = 3
@@ -47,8 +49,8 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
 @cache
-def _end_tokens_in_forks() -> None:
-    """Lets forks of this process close the pipes by whose end workers know that they are to end; once a process."""
+def _let_forks_go() -> None:
+    """Makes forks of this process let go of its engines; said once a process."""
 
     def close() -> None:
         for engine in _engines:
@@ -64,6 +66,14 @@ class _Filling:
 
     runs_left: int = 0
     faults: list[Fault] = field(default_factory=list)
+
+
+def _pipe(made: ExitStack) -> tuple[int, int]:
+    """A pipe's two ends, which are closed with `made`."""
+    ends = [above_standard(end) for end in os.pipe()]
+    for end in ends:
+        made.callback(os.close, end)
+    return ends[0], ends[1]
 
 
 class Engine:
@@ -89,12 +99,22 @@ class Engine:
         fillers = [(reader, SlotFiller(dataset.index, reader, plan)) for reader in readers]
         layout = BatchLayout.of(plan, batch_size)
         self._run_slots = min(MAX_RUN_SLOTS, -(-batch_size // workers))
-        self.ring = Ring(layout, shared=processes)
-        # Every run of every buffer, and what is left of the runs of workers that died.
-        capacity = self.ring.buffers * -(-batch_size // self._run_slots) + 2 * workers
-        self._board = Board.create(workers=workers, capacity=capacity, shared=processes)
-        self._token_out, self._token_in = os.pipe()
-        self._report_out, self._report_in = os.pipe()
+        with ExitStack() as made:
+            try:
+                self.ring = Ring(layout, shared=processes)
+                made.callback(self.ring.region.close)
+                # Every run of every buffer, and what is left of the runs of workers that died.
+                capacity = self.ring.buffers * -(-batch_size // self._run_slots) + 2 * workers
+                self._board = Board.create(workers=workers, capacity=capacity, shared=processes)
+                made.callback(self._board.region.close)
+                self._token_out, self._token_in = _pipe(made)
+                self._report_out, self._report_in = _pipe(made)
+                self._crew = self._make_crew(plan, layout, batch_size, capacity, fillers)
+            except OSError as exc:
+                raise WorkerError(
+                    f"{workers} workers cannot be started: {exc.strerror}; raise the limit (ulimit -n), or use fewer"
+                ) from exc
+            made.pop_all()
         os.set_blocking(self._report_out, False)
         self._reports = ReportReader(self._report_out)
         self._runs: dict[int, Run] = {}
@@ -109,9 +129,8 @@ class Engine:
         self._standing: dict[int, tuple[Claim | int | None, float]] = {}
         self._owner = os.getpid()
         self._closed = False
-        _end_tokens_in_forks()
+        _let_forks_go()
         _engines.add(self)
-        self._crew = self._make_crew(plan, layout, batch_size, capacity, fillers)
         try:
             for worker in range(workers):
                 self._crew.start(worker)
@@ -195,7 +214,11 @@ class Engine:
         return filling.faults
 
     def filled(self) -> int:
-        """Buffers that were submitted, are filled, and have not been waited for."""
+        """Buffers that were submitted, are filled, and have not been waited for.
+
+        Raises:
+            DataError, StorageError: As `wait`.
+        """
         self._drain()
         return sum(not filling.runs_left for filling in self._fillings.values())
 
@@ -240,9 +263,11 @@ class Engine:
             self._look_for_hangs()
 
     def _drain(self) -> None:
+        failure: Fault | None = None
         for report in self._reports.drain():
-            if report.ticket == NO_RUN and report.fault is not None:
-                raise report.fault.error()
+            if report.ticket == NO_RUN:
+                failure = failure or report.fault
+                continue
             self._stillborn = 0
             run = self._runs.get(report.ticket)
             if run is None:
@@ -252,6 +277,9 @@ class Engine:
                 self._fillings[run.buffer].runs_left -= 1
             else:
                 self._fillings[run.buffer].faults.append(report.fault)
+        # Last: what else was reported comes only once.
+        if failure is not None:
+            raise failure.error()
 
     def _look_for_hangs(self) -> None:
         queue = self._board.unclaimed()
@@ -304,8 +332,12 @@ class Engine:
         self._deaths[run.buffer, slot] = self._deaths.get((run.buffer, slot), 0) + 1
         if hung or self._deaths[run.buffer, slot] > 1:
             del self._deaths[run.buffer, slot]
-            what = f"not loaded after {self._timeout_s:g} s (timeout_s)" if hung else f"its worker was {ending}, twice"
-            message = f"{self._clip(run.buffer, slot)}: {what}; pack it again, or pass over it with on_error='skip'"
+            message = f"{self._clip(run.buffer, slot)}: " + (
+                f"not loaded after {self._timeout_s:g} s; raise timeout_s, see whether the storage stalls, or pack the "
+                "clip again"
+                if hung
+                else f"its worker was {ending}, twice; pack it again, or pass over it with on_error='skip'"
+            )
             self._fillings[run.buffer].faults.append(Fault(slot, "WorkerError", message))
             slot += 1
         if slot < run.stop:
@@ -320,9 +352,17 @@ class Engine:
         return self._owner == os.getpid()
 
     def let_go(self) -> None:
-        """Closes a fork's copy of the token pipe, by whose end workers know that this process is gone or wants none."""
+        """Closes a fork's copies of descriptors: by a pipe's end workers know that the trainer's process is gone."""
         if not self._closed:
+            self._crew.let_go()
             os.close(self._token_in)
+            self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for descriptor in (self._token_out, self._report_in, self._report_out):
+            os.close(descriptor)
+        self.ring.region.close()
+        self._board.region.close()
 
     def close(self) -> None:
         """Ends the workers. Leased buffers live on until their tensors die."""
@@ -333,7 +373,4 @@ class Engine:
         os.close(self._token_in)
         # A thread that is still on a clip will use its descriptors, so their numbers must not pass to other files.
         if self._crew.stop():
-            for descriptor in (self._token_out, self._report_in, self._report_out):
-                os.close(descriptor)
-            self.ring.region.close()
-            self._board.region.close()
+            self._close_descriptors()

@@ -8,7 +8,7 @@ from typing import Protocol
 from shardkit.errors import CorruptShardError, DataError, StorageError
 from shardkit.format.digest import xxh3
 from shardkit.format.index import ClipIndex
-from shardkit.loading.frame_codecs import FrameCodec, frame_codec
+from shardkit.loading.frame_codecs import frame_codec
 from shardkit.loading.frames import FrameFiller
 from shardkit.loading.plan import Bytes, ClipPlan, Slot
 from shardkit.loading.sound import SoundFiller
@@ -55,16 +55,13 @@ class SlotFiller:
         tally: What it has done so far, and how long each stage took.
     """
 
-    def __init__(
-        self, index: ClipIndex, reader: ShardReader, plan: ClipPlan, *, codec: FrameCodec | None = None
-    ) -> None:
-        """Makes a filler; tests and measurements give a `codec` in place of the plan's."""
+    def __init__(self, index: ClipIndex, reader: ShardReader, plan: ClipPlan) -> None:
         self._index = index
         self._reader = reader
         self._plan = plan
         self._frames = self._sound = None
         if plan.video is not None:
-            self._frames = FrameFiller(index, plan.video, plan.rules, codec or frame_codec(index, plan.video))
+            self._frames = FrameFiller(index, plan.video, plan.rules, frame_codec(index, plan.video))
         if plan.audio is not None:
             self._sound = SoundFiller(index, plan.audio, verify=plan.verify)
         self.tally = Tally()
@@ -75,6 +72,12 @@ class SlotFiller:
         Raises:
             DataError: The index contradicts itself.
         """
+        try:
+            return self._prepared(slot, row, position, epoch)
+        except DataError as exc:
+            raise self._named(row, exc) from exc
+
+    def _prepared(self, slot: Slot, row: int, position: int, epoch: int) -> Prepared:
         index = self._index
         views = self._plan.rules.views(epoch=epoch, position=position)
         windows_s = self._windows_s(row, views)
@@ -103,7 +106,10 @@ class SlotFiller:
         except CorruptShardError:
             raise
         except DataError as exc:
-            raise DataError(f"{self.where(clip.row)}: {exc}; pack the clip again") from exc
+            raise self._named(clip.row, exc) from exc
+
+    def _named(self, row: int, error: DataError) -> DataError:
+        return DataError(f"{self.where(row)}: {error}; pack the clip again")
 
     def _fill(self, clip: Prepared) -> None:
         row, slot, frames, sound, parts, tally = clip.row, clip.slot, clip.frames, clip.sound, clip.parts, self.tally

@@ -49,21 +49,12 @@ def frame_codec(index: ClipIndex, plan: VideoPlan) -> FrameCodec:
     return Mjpeg(index)
 
 
-class _Packets:
-    """Frames that are read packet by packet."""
+class _Codec:
+    """What codecs share: bytes are read to where the reader likes, and there is memory for frames beside the slot."""
 
     def __init__(self, index: ClipIndex) -> None:
         self._index = index
         self._scratch: Bytes = np.empty((0, 0, 3), dtype=np.uint8)
-
-    def ranges(self, row: int, frames: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
-        """See FrameCodec."""
-        index = self._index
-        member = int(index.video_offset[row])
-        offsets = index.packet_offset.row(row).tolist()
-        sizes = index.packet_bytes.row(row).tolist()
-        digests = index.packet_xxh3.row(row).tolist()
-        return [(member + offsets[frame], sizes[frame]) for frame in frames], [digests[frame] for frame in frames]
 
     def destinations(self, places: FramePlaces) -> list[Bytes]:  # noqa: ARG002
         """See FrameCodec."""
@@ -85,6 +76,19 @@ class _Packets:
         decode(out)
         for frame, pixels in zip(places.frames, out, strict=True):
             places.put(frame, pixels)
+
+
+class _Packets(_Codec):
+    """Frames that are read packet by packet."""
+
+    def ranges(self, row: int, frames: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
+        """See FrameCodec."""
+        index = self._index
+        member = int(index.video_offset[row])
+        offsets = index.packet_offset.row(row).tolist()
+        sizes = index.packet_bytes.row(row).tolist()
+        digests = index.packet_xxh3.row(row).tolist()
+        return [(member + offsets[frame], sizes[frame]) for frame in frames], [digests[frame] for frame in frames]
 
 
 class Mjpeg(_Packets):
@@ -149,7 +153,7 @@ class H264(_Packets):
         self._decode_all(row, places, lambda out: self._decoder.decode(data, shown, out=out))
 
 
-class Decord(_Packets):
+class Decord(_Codec):
     """Whole video members through decord, whatever their codec."""
 
     def ranges(self, row: int, frames: list[int]) -> tuple[list[tuple[int, int]], list[int]]:  # noqa: ARG002

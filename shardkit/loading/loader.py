@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
 from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
 
 _log = logging.getLogger("shardkit")
+_Answer = TypeVar("_Answer")
 
 MIN_SKIPPED = 8
 """Bad clips that on_error='skip' always bears, however small the data set is."""
@@ -173,6 +174,11 @@ class Loader:
             f"delivered={self._delivered}, {'running' if self._engine else 'not started'})"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self._engine is not None:
+            raise TypeError("a loader with workers cannot be copied or pickled: make one where it is to be used")
+        return self.__dict__.copy()
+
     def __len__(self) -> int:
         """Batches that one iteration over whole epochs gives to each rank."""
         # Not what an earlier call found: trainers ask before and after they set up torch.distributed.
@@ -227,7 +233,6 @@ class Loader:
             tally=engine.tally(),
             ring_bytes=engine.ring.region.size_bytes,
             worker_private_bytes=tuple(process.private_bytes for process in usage),
-            buffers_ahead=AHEAD_BUFFERS,
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -267,6 +272,8 @@ class Loader:
                 f"the state was saved with seed={loaded.seed}, this loader has seed={self.config.seed}, so that clips "
                 f"come in another order; make the loader with seed={loaded.seed}",
             )
+        if loaded.delivered > len(self.dataset):
+            raise UsageError(f"loader state: {loaded.delivered} of {len(self.dataset)} clips delivered; it was edited")
         if self._begun:
             self._current = None  # one that has not begun starts from here
         self._epoch, self._delivered = loaded.epoch, loaded.delivered
@@ -345,7 +352,7 @@ class Loader:
                     self._advance()
                     return
                 step = self._staged[0].step if self._staged else self._waiting[0]
-                self._meter.ready += min(AHEAD_BUFFERS, engine.filled() + len(self._staged))
+                self._meter.ready += min(AHEAD_BUFFERS, self._ask(engine.filled) + len(self._staged))
                 waits_s = time.monotonic()
                 faults = [] if self._staged else self._wait(engine, step)
                 waited_s = time.monotonic() - waits_s
@@ -398,8 +405,12 @@ class Loader:
         return self._current == iteration
 
     def _wait(self, engine: Engine, step: _Step) -> list[Fault]:
+        return self._ask(lambda: engine.wait(step.buffer))
+
+    def _ask(self, question: Callable[[], _Answer]) -> _Answer:
+        """Asks the engine something that only workers can answer."""
         try:
-            return engine.wait(step.buffer)
+            return question()
         except ShardkitError as exc:
             # It has lost workers for good, or they cannot work; the next iteration starts anew.
             self.close()
@@ -505,10 +516,11 @@ class Loader:
         if not faults:
             return
         errors = [fault.error() for fault in faults]
-        self._check_not_replaced(errors[0])
-        for error in errors:
-            if self.config.on_error == "raise" or not isinstance(error, SKIPPABLE):
-                raise error
+        unskippable = [error for error in errors if not isinstance(error, SKIPPABLE)]
+        if self.config.on_error == "raise" or unskippable or not self._skipped:
+            self._check_not_replaced(errors[0])  # of an epoch's skipped clips with the first: it reads a file
+        if self.config.on_error == "raise" or unskippable:
+            raise (unskippable or errors)[0]
         bad = {fault.slot for fault in faults}
         self._skipped += sum(int(weight[slot]) for slot in bad)
         for fault in faults:

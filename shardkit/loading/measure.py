@@ -100,13 +100,14 @@ def _consume(batches: Iterator[Batch], *, seconds: float, consumer_s: float) -> 
     burnt_s = 0.0
     until_s = time.monotonic() + seconds
     for count, _batch in enumerate(batches, start=1):
-        burnt_s += _burn(consumer_s)
+        burnt_s += burn(consumer_s)
         if count >= LEAST_BATCHES and time.monotonic() >= until_s:
             break
     return burnt_s
 
 
-def _burn(cpu_s: float) -> float:
+def burn(cpu_s: float) -> float:
+    """Burns as much CPU time in Python, whatever else runs; returns the seconds."""
     began_s = time.thread_time()
     spent_s = 0.0
     while spent_s < cpu_s:

@@ -140,5 +140,10 @@ class BatchLayout:
         }
 
 
+def slot_of(views: Mapping[str, npt.NDArray[Any]], place: int) -> Slot:
+    """One slot of a batch's arrays [B, …]: views without that dimension, writable also where they are scalars."""
+    return {name: array[place, ...] for name, array in views.items()}
+
+
 def _aligned(size_bytes: int) -> int:
     return -(-size_bytes // ALIGNMENT) * ALIGNMENT

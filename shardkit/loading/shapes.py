@@ -4,16 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from shardkit.errors import UsageError
 from shardkit.format.index import ClipIndex
 from shardkit.format.manifest import Manifest
-from shardkit.loading.plan import AudioPlan, ClipPlan, VideoPlan
+from shardkit.loading.plan import AudioPlan, ClipPlan, Rows, VideoPlan
 from shardkit.planning.sampling import fixed_frame_count
 from shardkit.planning.views import ViewRules
-
-Rows = npt.NDArray[np.int64]
 
 WINDOW_SLACK = 1.1
 """A window may be this much longer than the longest clip: clips of nominally ten seconds often miss some frames of
@@ -79,7 +76,31 @@ def clip_plan(
             codec=manifest.settings["audio_codec"],
             dtype=audio_dtype,
         )
-    return ClipPlan(video, audio, window_s, rules, verify)
+    plan = ClipPlan(video, audio, window_s, rules, verify)
+    _check_views(folder, index, rows, with_video, plan)
+    return plan
+
+
+def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, plan: ClipPlan) -> None:
+    """Views of which all are the same are a mistake; the options may draw what no clip has room for."""
+    rules, video = plan.rules, plan.video
+    windows = plan.window_s is not None and bool((index.duration_s[rows] > plan.window_s).any())
+    frames = crops = mirrored = False
+    if video is not None:
+        counts = index.packet_bytes.offsets[with_video + 1] - index.packet_bytes.offsets[with_video]
+        frames = rules.frame_choice != "uniform" and bool((counts > video.frames).any())
+        crops = bool(((index.height[with_video] > video.height) | (index.width[with_video] > video.width)).any())
+        mirrored = 0 < rules.flip < 1
+    if rules.grid is not None:
+        same = (rules.grid[0] > 1 and not (windows or frames)) or (rules.grid[1] > 1 and not crops)
+    else:
+        drawn = windows or frames or (rules.random_crop and crops) or mirrored
+        same = (rules.independent or 1) > 1 and not drawn
+    if same:
+        raise UsageError(
+            f"{folder}: views={rules.grid or rules.independent}: all views of a clip would be the same, since no clip "
+            "has room for another; choose a shorter window_s, a smaller size, or fewer frames",
+        )
 
 
 def _check_window(folder: Path, index: ClipIndex, rows: Rows, window_s: float) -> None:
@@ -108,9 +129,10 @@ def _frame_size(
     if size is None:
         odd = np.flatnonzero((heights != heights[0]) | (widths != widths[0]))
         if len(odd):
+            side = min(int(heights.min()), int(widths.min()))
             raise UsageError(
                 f"{folder}: frames differ in size (height×width): {described(0)}, {described(int(odd[0]))}; "  # noqa: RUF001
-                f"crop to one size with size={min(int(heights.min()), int(widths.min()))}, or pack with --fit square",
+                f"crop to one size (size={side}, --size {side}), or pack with --fit square",
             )
         return int(heights[0]), int(widths[0])
     small = np.flatnonzero((heights < size[0]) | (widths < size[1]))

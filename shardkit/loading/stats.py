@@ -61,7 +61,6 @@ class LoaderStats:
     """Memory of the ring, which all processes share."""
     worker_private_bytes: tuple[int, ...]
     """Memory of each worker process beyond the ring; none for threads."""
-    buffers_ahead: int
     """Batches that workers may fill before the loop asks for them."""
 
     @classmethod
@@ -84,7 +83,6 @@ class LoaderStats:
             tally=Tally(),
             ring_bytes=0,
             worker_private_bytes=(),
-            buffers_ahead=AHEAD_BUFFERS,
         )
 
     def since(self, earlier: "LoaderStats") -> "LoaderStats":
@@ -138,12 +136,13 @@ class LoaderStats:
     def ring_occupancy(self) -> float:
         """Filled batches when the loop asked for one, as a share of those that workers may be ahead, 0 to 1."""
         # Buffers that the loop has let go of are filled too.
-        return min(1.0, _ratio(self.ready_batches, self.batches * self.buffers_ahead))
+        return min(1.0, _ratio(self.ready_batches, self.batches * AHEAD_BUFFERS))
 
     def stages_s(self) -> dict[str, float]:
         """Seconds of a worker's time by stage for each clip that workers loaded, padding too.
 
-        `other` is what lies between the stages, `wait` time without work.
+        `other` is what lies between the stages, and looking up in the index what a clip needs; `wait` is time without
+        work.
         """
         tally = self.tally
         staged = {name: getattr(tally, f"{name}_ns") for name in ("read", "check", "decode", "audio")}
@@ -185,7 +184,7 @@ class LoaderStats:
         after_start_s = self.seconds - self.start_wait_s
         if self.tally.busy_ns / 1e9 >= BUSY_SHARE * after_start_s * self.workers:
             return self._worker_bound(f"{busy}, with {self.start_wait_s:.1f} s of starting")
-        ahead = self.buffers_ahead * self.batch_size
+        ahead = AHEAD_BUFFERS * self.batch_size
         if self.workers > ahead:
             return f"too many workers: {self.workers} for the {ahead} clips that are loaded ahead: {both}"
         core_share = self._core_share()

@@ -6,6 +6,7 @@ it never imports torch and ends when the trainer's process closes the token pipe
 
 import json
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -18,11 +19,14 @@ from shardkit.format.index import ClipIndex, decode_batch
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.board import Board
 from shardkit.loading.filler import Prepared, SlotFiller
-from shardkit.loading.plan import BatchLayout, ClipPlan, Slot
+from shardkit.loading.plan import BatchLayout, ClipPlan, Slot, slot_of
 from shardkit.loading.region import Region
 from shardkit.loading.reports import NO_RUN, Fault, Report, send
 from shardkit.storage.files import map_file, read_bytes
-from shardkit.storage.shards import ShardReader
+from shardkit.storage.shards import MAX_OPEN_SHARDS, ShardReader
+
+OTHER_FILES = 64
+"""Descriptors that a worker needs for other things than shards, and some more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def work(
     reports: int,
 ) -> None:
     """Fills runs until the token pipe is closed."""
-    views: dict[int, list[Slot]] = {}
+    views: dict[int, Slot] = {}
     tally = filler.tally
     board.tally(worker, tally)
     board.release(worker)
@@ -72,13 +76,9 @@ def work(
         ticket, run = claimed
         if run.buffer not in views:
             start = run.buffer * layout.size_bytes
-            fields = layout.views(ring.array[start : start + layout.size_bytes])
-            views[run.buffer] = [
-                {name: array[slot : slot + 1].reshape(array.shape[1:]) for name, array in fields.items()}
-                for slot in range(layout.batch_size)
-            ]
-        slots = views[run.buffer][run.first : run.stop]
-        clips = [_prepared(filler, arrays, run.epoch) for arrays in slots]
+            views[run.buffer] = layout.views(ring.array[start : start + layout.size_bytes])
+        slots = [slot_of(views[run.buffer], place) for place in range(run.first, run.stop)]
+        clips = [] if board.is_cancelled(ticket) else [_prepared(filler, slot, run.epoch) for slot in slots]
         for slot, clip in enumerate(clips, start=run.first):
             if board.is_cancelled(ticket):
                 break
@@ -122,6 +122,15 @@ def main() -> None:
             send(start.report_descriptor, Report(NO_RUN, Fault(0, type(exc).__name__, str(exc))))
 
 
+def _room_for_files(wanted: int) -> int:
+    """How many shards may stay open: with a shuffle over thousands, opening one for nearly each clip would be dear."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted + OTHER_FILES if hard == resource.RLIM_INFINITY else min(wanted + OTHER_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(MAX_OPEN_SHARDS, limit - OTHER_FILES)
+
+
 def _run(worker: int, start: WorkerStart) -> None:
     plan = ClipPlan.from_json(start.plan)
     layout = BatchLayout.of(plan, start.batch_size)
@@ -129,7 +138,7 @@ def _run(worker: int, start: WorkerStart) -> None:
     # A worker may be started long after the data set was opened, when another one stands in its place.
     manifest = Manifest.from_bytes(read_bytes(folder / MANIFEST_NAME), path=str(folder / MANIFEST_NAME))
     if manifest.index.xxh3 != start.index_xxh3:
-        raise CorruptShardError(f"{folder}: the data set was replaced while it is being loaded; start the loader anew")
+        raise CorruptShardError(f"{folder}: the index was replaced while it is being loaded; start the loader anew")
     # The trainer's process has checked the index's digest.
     index_path = folder / INDEX_NAME
     index = ClipIndex(decode_batch(map_file(index_path), path=str(index_path)), path=str(index_path))
@@ -138,7 +147,8 @@ def _run(worker: int, start: WorkerStart) -> None:
         workers=start.workers,
         capacity=start.board_capacity,
     )
-    with ShardReader(folder, [shard.name for shard in manifest.shards]) as reader:
+    names = [shard.name for shard in manifest.shards]
+    with ShardReader(folder, names, max_open=_room_for_files(len(names))) as reader:
         work(
             worker,
             board=board,

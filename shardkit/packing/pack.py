@@ -63,6 +63,7 @@ class _Run:
         self._named: dict[int, tuple[str, str]] = {}
         """Row to key and split."""
         self._done = self._fresh = self._total = 0
+        self._begun = False
 
     def run(self) -> PackReport:
         job = self._job
@@ -83,6 +84,7 @@ class _Run:
             if not plan.candidates:
                 raise self._nothing_packed(output)
             output.begin(digest, plan, overwrite=job.overwrite)
+            self._begun = True
             try:
                 self._pack_shards(plan, output)
                 return self._commit(plan, output)
@@ -186,7 +188,9 @@ class _Run:
         rows = self._annotations.row_count
         if len(self._rejects) <= self._job.max_rejects * rows:
             return
-        on = " and go on with --resume" if output.has_packed() else ""
+        # Before it has begun, what lies there is another run's.
+        is_own = self._begun or self._job.resume
+        on = " and go on with --resume" if is_own and output.has_packed() else ""
         raise TooManyRejectsError(
             f"{len(self._rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
             f"allows ({_counted(self._rejects)}); {self._named_rejects(output)}; mend them, or allow more{on}",

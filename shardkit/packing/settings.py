@@ -55,7 +55,7 @@ class H264:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The pixels as they are: nothing to decode, fifteen times the bytes of JPEG."""
+    """The pixels as they are: nothing to decode, 18 times the bytes of JPEG."""
 
     codec: ClassVar[VideoCodec] = "raw"
     has_even_sides: ClassVar[bool] = True

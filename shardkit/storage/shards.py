@@ -16,7 +16,7 @@ from shardkit.errors import CorruptShardError
 from shardkit.storage.files import storage_error
 
 MAX_OPEN_SHARDS = 64
-"""Files kept open by one reader; well under the usual limit of 1,024 descriptors."""
+"""Files that a reader keeps open where others need descriptors too; well under the usual limit of 1,024."""
 GAP_BYTES = 8192
 """Ranges this close are read in one call: a system call costs about as much as copying the gap."""
 LINE_BYTES = 64
@@ -27,9 +27,10 @@ MAX_PIECES = 1024
 class ShardReader:
     """Reads byte ranges of one data set's shards; not for use by several threads at once."""
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], *, max_open: int = MAX_OPEN_SHARDS) -> None:
         self._folder = folder
         self._names = names
+        self._max_open = max_open
         self._open: OrderedDict[int, int] = OrderedDict()
         self._scratch = _aligned(1 << 20)
 
@@ -119,7 +120,7 @@ class ShardReader:
                 size = os.fstat(handle).st_size
                 raise CorruptShardError(
                     f"{self.name(shard)}: ends at byte {size:,}, the index says that a clip reaches to byte "
-                    f"{offset + wanted:,}; the file was cut: copy it again",
+                    f"{offset + wanted:,}; the shard was cut, or the index overwritten: copy it again",
                 )
             done += count
 
@@ -128,7 +129,7 @@ class ShardReader:
             self._open.move_to_end(shard)
         else:
             self._open[shard] = os.open(self.name(shard), os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._open) > MAX_OPEN_SHARDS:
+            if len(self._open) > self._max_open:
                 os.close(self._open.popitem(last=False)[1])
         return self._open[shard]
 

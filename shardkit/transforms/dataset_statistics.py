@@ -78,7 +78,9 @@ def _real_features(batch: "Batch", frontend: FrontEnd) -> list[Tensor]:
     """The real frames [n, mels] (VGGish: patches) of each clip that counts and has any."""
     if batch.audio is None:
         return []
-    features = frontend.features(batch.audio, batch.audio_samples)
+    # Batches are as long as the longest clip of the data set: a second of silence behind what there is will do.
+    stop = int(batch.audio_samples.max()) + frontend.sample_rate_hz
+    features = frontend.features(batch.audio[..., :stop], batch.audio_samples)
     counts = frontend.frame_count(batch.audio_samples)
     return _first(features, counts, batch.has_audio & (batch.weight > 0))
 

@@ -34,21 +34,23 @@ class Mixed:
         """Soft targets float32 [B, classes].
 
         Args:
-            labels: int64 [B] class ids, such as `batch.labels["instrument"][:, 3]`; an unknown one (-100, or any below
-                0) has no class, so that its part of the loss is 0. Or what clips have of several classes, [B, classes]
-                of another type, such as `batch.labels["sounds"]`.
+            labels: int64 [B] class ids, such as `batch.labels["instrument"][:, 3]`; an unknown one (-100, any below 0)
+                has no class, so that its part of the loss is 0; so has one that is too large, on a device. Or what
+                clips have of several classes, [B, classes] of another type, such as `batch.labels["sounds"]`.
             classes: Number of classes; needed for ids.
 
         Raises:
-            UsageError: Ids of another shape, or without `classes`.
+            UsageError: Ids of another shape or type, without `classes`, or (on the CPU) not below it.
         """
-        if labels.dtype != torch.int64:
+        if labels.dtype != torch.int64 and labels.dim() == 2:
             return self.mix(labels.float())
-        if labels.dim() != 1 or classes is None:
+        if labels.dtype != torch.int64 or labels.dim() != 1 or classes is None:
             raise UsageError(
-                f"int64 labels of shape {list(labels.shape)}, classes={classes}: class ids [B] and their number are "
-                "needed; of a hierarchy take one level, such as labels[:, 3]"
+                f"{labels.dtype} labels of shape {list(labels.shape)}, classes={classes}: int64 class ids [B] and "
+                "their number are needed; of a hierarchy take one level, such as labels[:, 3]"
             )
+        if labels.device.type == "cpu" and len(labels) and int(labels.max()) >= classes:  # elsewhere asking would wait
+            raise UsageError(f"class id {int(labels.max())} with classes={classes}: more are needed")
         one_hot = labels.unsqueeze(1) == torch.arange(classes, device=labels.device)
         return self.mix(one_hot.float())
 
@@ -96,9 +98,11 @@ class MixUp(nn.Module):
             generator: Of the CPU; None: torch's default one.
 
         Raises:
-            UsageError: Inputs that are neither floats nor int16 audio.
+            UsageError: Inputs that are neither floats nor int16 audio, or audio of another shape.
         """
         waveform = self.kind == "waveform"
+        if waveform and inputs.dim() < 3:
+            raise UsageError(f"audio of shape {list(inputs.shape)}: [B, C, S] is needed")
         if waveform:
             values = as_float(inputs)
         elif inputs.is_floating_point():

@@ -2,16 +2,16 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from shardkit.errors import UsageError
-from shardkit.transforms.precision import full_precision
+from shardkit.transforms.precision import ExactModule, full_precision
 from shardkit.transforms.torchaudio_import import torchaudio
 from shardkit.transforms.waveforms import as_float
 
 
-class Resample(nn.Module):
+class Resample(ExactModule):
     """Audio at another sample rate, equal to `torchaudio.transforms.Resample`.
 
     Args:

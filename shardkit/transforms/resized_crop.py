@@ -1,6 +1,7 @@
 """RandomResizedCrop: one box a clip, cut and resized in one go for the whole batch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,12 +39,16 @@ class RandomResizedCrop(nn.Module):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
     ) -> None:
         super().__init__()
-        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        if min(self.size) < 1:
-            raise UsageError(f"size={size!r}: whole numbers of at least 1 are needed")
-        for name, (least, largest) in (("scale", scale), ("ratio", ratio)):
-            if not 0 < least <= largest:
-                raise UsageError(f"{name}={(least, largest)}: two numbers above 0 are needed, the smaller first")
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+        if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
+            raise UsageError(f"size={size!r}: one whole number of at least 1, or height and width, are needed")
+        for name, (least, largest), most in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
+            if not 0 < least <= largest <= most:
+                raise UsageError(
+                    f"{name}={(least, largest)}: two numbers above 0 are needed, the smaller first"
+                    f"{', up to 1' if most == 1 else ''}"
+                )
+        self.size = (sides[0], sides[1])
         self.scale, self.ratio = scale, ratio
 
     def forward(self, video: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -57,7 +62,7 @@ class RandomResizedCrop(nn.Module):
         Raises:
             UsageError: Frames of another shape.
         """
-        if video.dim() < 4:
+        if video.dim() < 4 or video.shape[-3] != 3:
             raise UsageError(f"frames of shape {list(video.shape)}: [B, T, 3, H, W] is needed")
         clips = video.shape[:-4]
         count = math.prod(clips)

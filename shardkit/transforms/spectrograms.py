@@ -1,16 +1,16 @@
 """Spectrograms on the mel scale, for whole batches: Fbank as Kaldi computes it, LogMel as most others do."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from shardkit.errors import UsageError
 from shardkit.transforms.mel import MelScale, WindowName, mel_filters, window_function
-from shardkit.transforms.precision import full_precision
+from shardkit.transforms.precision import ExactModule, full_precision
 from shardkit.transforms.waveforms import framed, frames_in, mono
 
 
-class Fbank(nn.Module):
+class Fbank(ExactModule):
     """Kaldi's log mel filterbank energies, equal to `torchaudio.compliance.kaldi.fbank` without dither.
 
     That function takes one waveform; this takes a batch. Each frame loses its mean, is pre-emphasised and windowed;
@@ -59,7 +59,7 @@ class Fbank(nn.Module):
             n_fft=self.n_fft,
             sample_rate_hz=sample_rate_hz,
             low_hz=low_hz,
-            high_hz=high_hz or sample_rate_hz / 2,
+            high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
         )
         self.register_buffer("window", window_function(window, self.frame_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
@@ -95,7 +95,7 @@ class Fbank(nn.Module):
         return f"{self.sample_rate_hz} Hz, mels={self.mels}, frame={self.frame_samples}, hop={self.hop_samples}"
 
 
-class LogMel(nn.Module):
+class LogMel(ExactModule):
     """log(mel spectrogram + offset); the spectrogram is that of `torchaudio.transforms.MelSpectrogram`.
 
     Args:
@@ -154,7 +154,7 @@ class LogMel(nn.Module):
             n_fft=n_fft,
             sample_rate_hz=sample_rate_hz,
             low_hz=low_hz,
-            high_hz=high_hz or sample_rate_hz / 2,
+            high_hz=sample_rate_hz / 2 if high_hz is None else high_hz,
         )
         window = window_function("hanning", self.frame_samples, periodic=periodic)
         self.register_buffer("window", window, persistent=False)

@@ -7,6 +7,7 @@ import pytest
 from deliveries import Epoch, delivered
 
 from benchmarks.loaders.cases import PEERS
+from benchmarks.loaders.contestants import contestant
 from benchmarks.loaders.contestants.contract import Setup
 from benchmarks.loaders.prepare import BenchFolder
 from benchmarks.loaders.scale import TINY
@@ -67,7 +68,7 @@ def test_shardkit_delivers_every_clip_once_with_either_decoder(own: dict[str, Ep
 def test_peers_deliver_what_shardkit_delivers(name: str, own: dict[str, Epoch], bench_folder: BenchFolder):
     """With the same decoder a peer's frames, sound and labels are those of shardkit, to the bit, in every set-up."""
     skip_without(name)
-    exactly_once = name != "energon"
+    exactly_once = contestant(name).exact_epochs
     wanted = [(decoder, setup) for decoder in ("decord", "turbo") for setup in SETUPS.get(name, [TWO])]
     for (decoder, _), epoch in zip(wanted, delivered(name, bench_folder, wanted), strict=True):
         assert_same_clips(epoch, own[decoder], exactly_once=exactly_once)

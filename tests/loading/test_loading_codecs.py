@@ -12,7 +12,7 @@ import shardkit
 from shardkit.errors import CorruptShardError, DataError
 from shardkit.format.digest import xxh3
 from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout, ClipPlan, VideoPlan
+from shardkit.loading.plan import BatchLayout, ClipPlan, VideoPlan, slot_of
 from shardkit.planning.views import ViewRules
 from shardkit.storage.shards import ShardReader
 
@@ -182,7 +182,7 @@ def _filled(source, **options):
         filler = SlotFiller(ds.index, reader, plan)
         for row in ds.rows.tolist():
             buffer = np.zeros(layout.size_bytes, np.uint8)
-            slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in layout.views(buffer).items()}
+            slot = slot_of(layout.views(buffer), 0)
             filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
             yield ds.index, row, slot, reader
 

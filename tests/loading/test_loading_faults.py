@@ -23,6 +23,7 @@ from shardkit.errors import (
     UsageError,
 )
 from shardkit.format.manifest import FORMAT_VERSION, Manifest
+from shardkit.loading.filler import SlotFiller
 
 
 def _loader(source, **options):
@@ -97,6 +98,29 @@ def test_workers_that_find_another_data_set_say_so(damaged, capfd):
     ):
         deque(loader, maxlen=0)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("worker_type", ["thread", "process"])
+def test_an_index_that_contradicts_its_manifest_names_the_clip(damaged, worker_type):
+    """What is found before anything is read names shard, clip and remedy, too."""
+    ds = shardkit.open(damaged)
+    sampling = dict(ds.manifest.settings["sampling"], value=15)
+    ds.manifest = replace(ds.manifest, settings=ds.manifest.settings | {"sampling": sampling})
+    words = r"clips-\d+.tar, clip 'clip\d\d_0': \d+ frames in the index, its sampling says \d+; pack the clip again"
+    with _loader(ds, worker_type=worker_type, window_s=2.0) as loader, pytest.raises(DataError, match=words):
+        next(iter(loader))
+
+
+def test_a_cancelled_run_is_not_prepared(packed, monkeypatch):
+    """What an abandoned iteration had ordered costs the workers nothing."""
+    prepared = []
+    prepare = SlotFiller.prepare
+    monkeypatch.setattr(
+        SlotFiller, "prepare", lambda self, slot, **place: prepared.append(place) or prepare(self, slot, **place)
+    )
+    with _loader(packed, batch_size=8, worker_type="thread", workers=1, epochs=100) as loader:
+        next(iter(loader))  # the iterator dies here, with some batches under way
+        assert len(prepared) <= 8 + 8
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
@@ -319,7 +343,9 @@ def test_a_missing_folder_is_a_storage_error(tmp_path):
 
 def test_frames_of_several_sizes_need_a_size(mixed):
     """Mixed sizes without size=: UsageError that names two clips, their sizes, and the size to ask for."""
-    with pytest.raises(UsageError, match=r"differ in size.*has 96×\d+, .*has 96×\d+; crop to one size with size=96"):  # noqa: RUF001
+    with pytest.raises(
+        UsageError, match=r"differ in size.*has 96.\d+, .*has 96.\d+; crop to one size \(size=96, --size 96\)"
+    ):
         _loader(mixed, modalities=("video",))
 
 
@@ -368,6 +394,7 @@ def test_an_empty_selection_is_refused(packed):
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size=0"),
+        ({"drop_last": "no"}, "drop_last='no': one of True, False"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 2.0}, "batch_size=2.0"),
         ({"frames": 0}, "frames=0"),

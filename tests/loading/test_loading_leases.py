@@ -161,7 +161,7 @@ def test_a_ring_always_keeps_buffers_for_the_workers():
 
 
 def test_a_layouts_fields_do_not_overlap_and_are_aligned():
-    """Writing one field of a batch buffer changes no other, and each begins at a multiple of 64 bytes."""
+    """Writing one field of a batch buffer changes no other; each, but for JPEG frames, begins at a multiple of 64."""
     ring = _ring()
     views = ring.views(0)
     start = ring.region.array.ctypes.data

@@ -370,6 +370,12 @@ def test_a_state_of_another_order_is_refused(packed, options, message):
         loader.load_state_dict(state)
 
 
+def test_a_state_beyond_the_last_clip_is_refused(packed):
+    """A state that was edited is an error and no empty epoch."""
+    with _loader(packed) as loader, pytest.raises(UsageError, match="1000 of 24 clips delivered"):
+        loader.load_state_dict(loader.state_dict() | {"delivered": 1000})
+
+
 def test_a_state_of_another_data_set_is_refused(packed, mixed):
     """A state of another data set is a UsageError, even where the numbers would fit."""
     with _loader(packed) as loader:

@@ -212,6 +212,59 @@ def test_workers_end_with_their_trainer_whatever_forks_it_leaves(packed, tmp_pat
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+def test_a_fork_keeps_none_of_the_loaders_descriptors(packed, tmp_path, worker_type):
+    """Pipes and process handles are closed in a forked child; the memory, while it is mapped, has a file of its own."""
+    script = """
+        import os, sys
+        import shardkit
+
+        def kinds():
+            links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            return [os.readlink(link) for link in links if os.path.lexists(link)]
+
+        before = kinds()
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=1, worker_type=sys.argv[2])
+        batches = iter(loader)
+        next(batches)
+        if os.fork() == 0:
+            new = [kind for kind in kinds() if kind not in before]
+            print([kind for kind in new if kind.startswith(("/memfd:shardkit-start", "anon", "pipe:"))], flush=True)
+            os._exit(0)
+        os.wait()
+    """
+    with _start(tmp_path, script, packed, worker_type) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out, err) == ("[]\n", "")
+
+
+def test_batches_of_threads_stay_as_they_were_in_a_fork(packed, tmp_path):
+    """What a forked child holds does not change when the parent's threads fill the buffer anew."""
+    script = """
+        import os, sys
+        import shardkit
+
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=1, worker_type="thread", epochs=100)
+        batches = iter(loader)
+        batch = next(batches)
+        before = int(batch.video.numpy().sum())
+        ours, theirs = os.pipe()
+        if os.fork() == 0:
+            os.close(theirs)
+            os.read(ours, 1)
+            print(int(batch.video.numpy().sum()) == before, flush=True)
+            os._exit(0)
+        del batch
+        for _ in range(20):
+            next(batches)
+        os.close(theirs)
+        os.wait()
+    """
+    with _start(tmp_path, script, packed) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out, err) == ("True\n", "")
+
+
 def test_a_fork_of_a_fork_keeps_its_files(packed, tmp_path):
     """What a forked child opens, under numbers that the loader's pipes had in its parent, is open in its own child."""
     script = """

@@ -20,7 +20,6 @@ from shardkit.errors import UsageError
 from shardkit.loading import filler
 from shardkit.loading.dataset import Dataset
 from shardkit.loading.measure import LEAST_BATCHES, measure
-from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.stats import LoaderStats
 from shardkit.loading.tally import Tally
 from shardkit.loading.usage import process_usage
@@ -59,7 +58,6 @@ def _stats(**changes):
         tally=_tally(),
         ring_bytes=1_000_000,
         worker_private_bytes=(20_000_000, 21_000_000),
-        buffers_ahead=AHEAD_BUFFERS,
     )
     return replace(stats, **changes)
 

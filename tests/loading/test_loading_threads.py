@@ -138,3 +138,5 @@ def test_a_loader_that_has_not_begun_can_be_sent_to_another_process(packed):
     loader = _loader(packed)
     with pickle.loads(pickle.dumps(loader)) as copy, loader:
         assert real_keys(copy) == real_keys(loader)
+        with pytest.raises(TypeError, match="a loader with workers cannot be copied or pickled: make one where"):
+            pickle.dumps(loader)

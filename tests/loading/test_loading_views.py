@@ -12,7 +12,7 @@ import shardkit
 from shardkit.errors import UsageError
 from shardkit.format.wav import WAV_HEADER_BYTES
 from shardkit.loading.filler import SlotFiller
-from shardkit.loading.plan import BatchLayout
+from shardkit.loading.plan import BatchLayout, slot_of
 from shardkit.storage.shards import ShardReader
 
 CLIPS, STORED_FRAMES, RATE_HZ, CHANNELS = 12, 16, 16000, 2
@@ -75,7 +75,7 @@ DRAWN = {
     "three of whole clips": {"frames": 8, "frame_choice": "random", "flip": 0.3, "views": 3},
     "one thinned": {"frames": 8, "crop": "random", "flip": 0.5},
     "a middle run": {"frames": 8, "frame_choice": "contiguous", "shuffle": False},
-    "longer than the clips": {"window_s": 4.3, "frames": 20, "frame_choice": "random", "views": 2},
+    "longer than the clips": {"window_s": 4.3, "frames": 20, "frame_choice": "random", "flip": 0.5, "views": 2},
 }
 
 
@@ -444,7 +444,7 @@ def _ranges_of_clips(source, **options):
         filler = SlotFiller(ds.index, reader, plan)
         for row in range(CLIPS):
             buffer = np.zeros(layout.size_bytes, np.uint8)
-            slot = {name: array[0:1].reshape(array.shape[1:]) for name, array in layout.views(buffer).items()}
+            slot = slot_of(layout.views(buffer), 0)
             filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
             yield ds.index, row, slot, sorted(reader.ranges)
         assert filler.tally.clips == CLIPS
@@ -570,6 +570,9 @@ def test_damage_in_what_no_view_shows_is_not_noticed(packed16, tmp_path):
         ({"views": 2, "crop": "random"}, "views=2: nothing is drawn"),
         ({"views": 2, "flip": 1.0, "size": 80, "frames": 4}, "views=2: nothing is drawn"),
         ({"views": 2, "flip": 0.5, "modalities": ("audio",)}, "views=2: nothing is drawn"),
+        ({"views": 2, "window_s": 4.3, "size": 80}, "views=2: all views of a clip would be the same"),
+        ({"views": 2, "frames": 16, "frame_choice": "random", "size": 80}, "views=2: all views of a clip would be"),
+        ({"views": (2, 1), "window_s": 4.3, "size": 80}, r"views=\(2, 1\): all views of a clip would be the same"),
         ({"views": (1, 3)}, "3 crops of whole frames are all the same; give size="),
         ({"views": (1, 3), "size": 80, "flip": 0.5}, "fixed places: flip=0.5 does not go with them"),
         ({"views": (1, 3), "size": 80, "crop": "random"}, "fixed places: crop='random' does not go with them"),

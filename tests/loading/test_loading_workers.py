@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ import pytest
 from snapshots import snapshot, snapshots
 
 import shardkit
-from shardkit.errors import CorruptShardError, WorkerError
+from shardkit.errors import CorruptShardError, StorageError, WorkerError
 from shardkit.loading import filler
+from shardkit.loading.reports import NO_RUN, Fault, Report
 
 STUCK = "clip12_0"
 """The clip that `stuck` makes its workers hang on."""
@@ -169,7 +171,7 @@ def test_a_clip_that_hangs_is_named(stuck):
     """With on_error='raise' the error names shard, clip and timeout; the loader can be closed at once."""
     with (
         _loader(stuck, timeout_s=1.5) as loader,
-        pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 1.5 s \(timeout_s\)"),
+        pytest.raises(WorkerError, match=rf"clip '{STUCK}': not loaded after 1.5 s; raise timeout_s"),
     ):
         snapshots(loader)
 
@@ -273,6 +275,78 @@ def test_without_an_interpreter_there_are_no_workers(packed, monkeypatch, execut
             list(loader)
         gc.collect()
         assert _descriptors() == descriptors
+
+
+def test_reports_beside_that_of_a_failed_start_are_not_lost(packed, monkeypatch):
+    """A new worker says that it cannot start while another one reports runs: an error, and no wait for those runs."""
+    with _loader(packed, epochs=1000) as loader:
+        batches = iter(loader)
+        next(batches)
+        engine = loader._engine
+        _wait_for(lambda: not engine._board.unclaimed())
+        _wait_for(lambda: not any(map(engine._board.claim_of, range(2))))
+        drain, failed = engine._reports.drain, [Report(NO_RUN, Fault(0, "StorageError", "index.arrow is not there"))]
+
+        def drain_with_failure():
+            reports, failed[:] = [*failed, *drain()], []
+            return reports
+
+        monkeypatch.setattr(engine._reports, "drain", drain_with_failure)
+        with pytest.raises(StorageError, match=r"index\.arrow is not there"):
+            next(batches)
+        assert len(next(iter(loader)).keys) == 4
+
+
+@pytest.mark.parametrize("room", [0, 2, 4, 6, 8, 11])
+def test_too_many_open_files_are_an_error_that_says_so(packed, room):
+    """With room for a few descriptors only, loading works or is a WorkerError with the remedy, and leaves none open."""
+    script = f"""
+        import gc, os, resource, sys
+        import shardkit
+
+        loader = shardkit.loader(sys.argv[1], batch_size=4, workers=2)
+        opened = lambda: len(os.listdir("/proc/self/fd"))
+        before = opened()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + {room}, hard))
+        try:
+            print(len(list(loader)))
+        except shardkit.WorkerError as exc:
+            print(exc)
+        loader.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        gc.collect()
+        print(opened() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(packed)], capture_output=True, text=True, check=True
+    )
+    said, left = done.stdout.splitlines()
+    assert said == "6" or "oo many open files" in said
+    assert left == "0"
+
+
+def test_workers_start_where_standard_input_is_closed(packed):
+    """A daemon without descriptors 0 to 2 loads: nothing that workers inherit has such a number."""
+    script = """
+        import os, sys
+        import shardkit
+
+        for descriptor in range(3):
+            os.close(descriptor)
+        with shardkit.loader(sys.argv[1], batch_size=4, workers=2) as loader:
+            os._exit(sum(int(batch.weight.sum()) for batch in loader))
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(packed)], check=False).returncode == 24
+
+
+def test_workers_keep_the_memory_that_decoders_free(packed):
+    """The C library is told not to give it back from clip to clip."""
+    with _loader(packed) as loader:
+        next(iter(loader))
+        pid = _pids(loader)[0]
+        environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        assert {"MALLOC_TRIM_THRESHOLD_=134217728", "MALLOC_MMAP_THRESHOLD_=33554432"} <= set(environment)
 
 
 def test_close_leaves_no_process_and_no_descriptor(packed):

@@ -1,5 +1,7 @@
 """Resample, LogMel and Fbank: whole batches, equal to torchaudio's own functions."""
 
+import copy
+
 import pytest
 import torch
 from torch_signals import signal
@@ -116,6 +118,15 @@ def test_autocast_does_not_cost_precision():
         torch.testing.assert_close(found, module(audio))
 
 
+@pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_cast_does_not_cost_precision(cast):
+    """A model that is cast takes its front end along: filters keep their type, and features are the same."""
+    audio = signal(16000)
+    for module in (Fbank(), LogMel(), Resample(16000, 8000)):
+        torch.testing.assert_close(copy.deepcopy(module).to(cast)(audio), module(audio), rtol=0, atol=0)
+    assert Fbank().to("meta").filters.device.type == "meta"
+
+
 def test_gradients_reach_the_samples():
     """The features can be differentiated, for adversarial and learned inputs."""
     audio = signal(16000)[1:2].clone().requires_grad_()
@@ -134,6 +145,8 @@ def test_gradients_reach_the_samples():
         (lambda: Fbank()(torch.zeros(2, 1, 16000, dtype=torch.int32)), "torch.int32"),
         (lambda: Fbank(window="flat"), "window='flat'"),
         (lambda: Fbank(high_hz=9000), "high_hz=9000"),
+        (lambda: Fbank(high_hz=0), "high_hz=0"),
+        (lambda: LogMel(high_hz=0), "high_hz=0"),
         (lambda: Fbank(frame_ms=0.01), "frame_ms=0.01"),
         (lambda: LogMel(scale="bark"), "scale='bark'"),
         (lambda: LogMel(frame_samples=2048), "frame_samples=2048"),

@@ -160,7 +160,10 @@ def test_int16_audio_and_views():
         (lambda: MixUp(kind="video"), "kind='video'"),
         (lambda: MixUp(p=-0.1), "p=-0.1"),
         (lambda: MixUp(kind="spectrogram")(torch.zeros(2, 3, dtype=torch.uint8)), "torch.uint8"),
+        (lambda: MixUp()(torch.zeros(16000)), "[16000]"),
+        (lambda: MixUp()(audio(2)).targets(torch.tensor([0, 5]), classes=5), "class id 5"),
         (lambda: MixUp()(audio(2)).targets(torch.tensor([0, 1])), "classes=None"),
+        (lambda: MixUp()(audio(2)).targets(torch.tensor([0, 1], dtype=torch.int32), classes=3), "torch.int32"),
         (lambda: MixUp()(audio(2)).targets(torch.zeros(2, 4, dtype=torch.int64), classes=3), "labels[:, 3]"),
     ],
 )
