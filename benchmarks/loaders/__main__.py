@@ -18,7 +18,7 @@ from benchmarks.loaders.measure import files_of
 from benchmarks.loaders.measurement import Timing
 from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
 from benchmarks.loaders.ratios import Verdict, requirements, verdict
-from benchmarks.loaders.report import cases_table, ratios_table, write_json
+from benchmarks.loaders.report import figures, tables, write_json
 from benchmarks.loaders.rounds import REPOSITORY, Plan, Results, calibrate, measure_rounds
 from benchmarks.loaders.scale import FULL, TINY, Scale
 from shardkit.cores import usable_cores
@@ -99,11 +99,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     def store() -> None:
         if options.json:
-            write_json(options.json, about, results, verdicts())
+            write_json(options.json, figures(about, results, verdicts()))
 
     calibrate(plan, cases, results)
     measure_rounds(plan, cases, results, after_round=store)
-    print(f"\n{cases_table(cases, results)}\n\n{ratios_table(verdicts())}")
+    print("", *tables(figures(about, results, verdicts())), sep="\n\n")
     for name, error in results.errors.items():
         print(f"\n{name} failed: {error}", file=sys.stderr)
     return 1 if results.errors else 0

@@ -1,56 +1,25 @@
-"""Tables of a run, and its JSON."""
+"""A run's figures as JSON, and the tables of benchmarks/README.md out of it.
+
+python -m benchmarks.loaders.report benchmarks/results/loaders.json
+"""
 
 import json
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from benchmarks.loaders.cases import Case
-from benchmarks.loaders.ratios import Verdict
+from benchmarks.loaders.ratios import SHOWN, Verdict
 from benchmarks.loaders.rounds import Results
 
-
-def ratios_table(verdicts: Sequence[Verdict]) -> str:
-    """What must hold, in Markdown."""
-    lines = [
-        "| ratio | at least | median | min to max | against | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for verdict in verdicts:
-        low, high = min(verdict.per_round), max(verdict.per_round)
-        lines.append(
-            f"| {verdict.title} | {verdict.at_least:g} | {verdict.median:.2f} | {low:.2f} to {high:.2f} "
-            f"| {verdict.against} | {'holds' if verdict.holds else 'MISSED'} |"
-        )
-    return "\n".join(lines)
+SHAPES = ("square", "short")
 
 
-def cases_table(cases: Sequence[Case], results: Results) -> str:
-    """Every case, in Markdown: medians over the rounds."""
-    lines = [
-        "| case | workers | clips/s | min to max | CPU ms a clip | min to max |",
-        "|---|---|---|---|---|---|",
-    ]
-    for case in cases:
-        measured = [found[case.name] for found in results.rounds if case.name in found]
-        if not measured:
-            lines.append(f"| {case.name} | | failed | | | |")
-            continue
-        setup = results.setups[case.name]
-        rates = [m.clips_per_s for m in measured]
-        costs_ms = [1000 * m.cpu_s_per_clip for m in measured]
-        lines.append(
-            f"| {case.name} | {setup.workers} {setup.mode} | {statistics.median(rates):.0f} "
-            f"| {min(rates):.0f} to {max(rates):.0f} | {statistics.median(costs_ms):.2f} "
-            f"| {min(costs_ms):.2f} to {max(costs_ms):.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def write_json(path: Path, about: dict, results: Results, verdicts: Sequence[Verdict]) -> None:
-    """Writes all figures, whole or not at all."""
-    content = {
+def figures(about: Mapping[str, Any], results: Results, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """All figures of a run, for JSON."""
+    return {
         **about,
         "ratios": [{**asdict(verdict), "median": verdict.median, "holds": verdict.holds} for verdict in verdicts],
         "setups": {name: asdict(setup) for name, setup in results.setups.items()},
@@ -64,7 +33,84 @@ def write_json(path: Path, about: dict, results: Results, verdicts: Sequence[Ver
             for found in results.rounds
         ],
     }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the figures, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=1) + "\n")
     unfinished.replace(path)
+
+
+def tables(content: Mapping[str, Any]) -> list[str]:
+    """In Markdown: what must hold, other ratios, cases that both stored shapes have, the other cases."""
+    return [_verdicts(content), _shown(content), _shapes(content), _others(content)]
+
+
+def _verdicts(content: Mapping[str, Any]) -> str:
+    rows = (
+        (
+            found["title"],
+            f"{found['at_least']:g}",
+            *_spread(found["per_round"], "{:.2f}"),
+            found["against"],
+            "reached" if found["holds"] else "**not reached**",
+        )
+        for found in content["ratios"]
+    )
+    return _table(("ratio", "at least", "median of the rounds", "least and most", "against", ""), rows)
+
+
+def _shown(content: Mapping[str, Any]) -> str:
+    def ratios(ours: str, rival: str) -> list[float]:
+        return [
+            found[ours]["clips_per_s"] / found[rival]["clips_per_s"]
+            for found in content["rounds"]
+            if ours in found and rival in found
+        ]
+
+    rows = ((f"{ours} ÷ {rival}", *_spread(found, "{:.2f}")) for ours, rival in SHOWN if (found := ratios(ours, rival)))
+    return _table(("", "median of the rounds", "least and most"), rows)
+
+
+def _shapes(content: Mapping[str, Any]) -> str:
+    kinds = dict.fromkeys(name.partition("@")[0] for name in _names(content, lambda shape: shape in SHAPES))
+    rows = [(kind, *(cell for shape in SHAPES for cell in _case(content, f"{kind}@{shape}"))) for kind in kinds]
+    named = [kind for kind in rows if any(kind[1:])]
+    return _table(("", "224² stored", "CPU", "workers", "short side 256, cropped", "CPU", "workers"), named)
+
+
+def _others(content: Mapping[str, Any]) -> str:
+    names = _names(content, lambda shape: shape not in SHAPES)
+    return _table(("", "clips/s", "CPU", "workers"), ((name, *_case(content, name)) for name in names))
+
+
+def _names(content: Mapping[str, Any], belongs: Callable[[str], bool]) -> list[str]:
+    names = dict.fromkeys(name for found in content["rounds"] for name in found)
+    return sorted(name for name in names if belongs(name.partition("@")[2]))
+
+
+def _case(content: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    """Clips a second, CPU milliseconds a clip, workers; empty where it was not measured."""
+    found = [measured[name] for measured in content["rounds"] if name in measured]
+    if not found:
+        return "", "", ""
+    setup = content["setups"][name]
+    rate, spread = _spread([one["clips_per_s"] for one in found], "{:.0f}")
+    cost_ms, _ = _spread([1000 * one["cpu_s_per_clip"] for one in found], "{:.2f}")
+    return f"{rate} ({spread})", cost_ms, f"{setup['workers']} {setup['mode']}".strip()
+
+
+def _spread(values: Sequence[float], form: str) -> tuple[str, str]:
+    """Median; least and most."""
+    return form.format(statistics.median(values)), f"{form.format(min(values))}–{form.format(max(values))}"  # noqa: RUF001
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
+
+
+if __name__ == "__main__":
+    print("\n\n".join(tables(json.loads(Path(sys.argv[1]).read_text()))))

@@ -1,5 +1,6 @@
 """Crews: the workers of a loader, as processes or as threads, behind one interface."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -62,6 +63,8 @@ class ProcessCrew:
         try:
             self._sentinels[os.pidfd_open(process.pid)] = worker
         except (AttributeError, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE):
+                raise WorkerError(f"{exc.strerror}: raise the limit (ulimit -n), or use fewer workers") from exc
             raise WorkerError(f"worker processes need Linux 5.3 (pidfd_open): {exc}; use worker_type='thread'") from exc
 
     def sentinels(self) -> dict[int, int]:

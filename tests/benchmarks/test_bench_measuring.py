@@ -5,12 +5,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.loaders.__main__ import main
+from benchmarks.loaders.cases import all_cases
+from benchmarks.loaders.contestants import contestant
 from benchmarks.loaders.contestants.contract import Delivered
 from benchmarks.loaders.measure import measured_stream
 from benchmarks.loaders.measurement import Timing
@@ -98,3 +101,20 @@ def test_the_command_measures_prints_and_stores(
     assert {"shardkit", "python", "torch", "webdataset", "litdata"} <= figures["versions"].keys()
     assert figures["setups"]["bare-turbo@square"] == known
     assert "| as shipped ÷ bare libjpeg-turbo on all cores | 0.85 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_tiny_version_of_every_case_runs(bench_folder: BenchFolder, tmp_path: Path):
+    """Every contestant with every shape, decoder and consumer that it is measured with, from its copy to its rate."""
+    for package in ("webdataset", "litdata", "spdl", "megatron.energon"):
+        pytest.importorskip(package)
+    cases = {case.name: contestant(case.contestant).setups(1)[0] for case in all_cases()}
+    setups, out = tmp_path / "setups.json", tmp_path / "figures.json"
+    setups.write_text(
+        json.dumps({"setups": {name: asdict(setup) for name, setup in cases.items()}, "tried_clips_per_s": {}})
+    )
+    assert main(["--tiny", "--data", str(bench_folder.root), "--setups", str(setups), "--json", str(out)]) == 0
+    (measured,) = json.loads(out.read_text())["rounds"]
+    assert measured.keys() == cases.keys()
+    assert all(found["clips"] > 0 for found in measured.values())

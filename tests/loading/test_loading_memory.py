@@ -51,11 +51,14 @@ def _assert_flat(early, late):
     assert late["descriptors"] == early["descriptors"]
 
 
-@pytest.mark.parametrize("modalities", ["video audio", "audio"])
-def test_private_memory_is_flat_over_twenty_epochs(packed, modalities):
+@pytest.mark.parametrize(
+    ("modalities", "decoder"), [("video audio", "auto"), ("audio", "auto"), ("video audio", "decord")]
+)
+def test_private_memory_is_flat_over_twenty_epochs(packed, modalities, decoder):
     """From epoch 2 to epoch 20, private memory of the trainer and of each worker grows by less than 2 %."""
     script = """
-        options = {"batch_size": 4, "workers": 2, "modalities": sys.argv[2].split(), "columns": ("note",)}
+        options = {"batch_size": 4, "workers": 2, "columns": ("note",)}
+        options |= {"modalities": sys.argv[2].split(), "decoder": sys.argv[3]}
         with shardkit.loader(sys.argv[1], **options) as loader:
             for epoch in range(1, 21):
                 for batch in loader:
@@ -63,7 +66,7 @@ def test_private_memory_is_flat_over_twenty_epochs(packed, modalities):
                 if epoch in (2, 20):
                     print(json.dumps(measured(loader)))
     """
-    _assert_flat(*_run(script, packed, modalities))
+    _assert_flat(*_run(script, packed, modalities, decoder))
 
 
 def test_abandoned_epochs_leave_nothing_behind(packed):
