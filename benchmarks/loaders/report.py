@@ -76,9 +76,8 @@ def _shown(content: Mapping[str, Any]) -> str:
 
 def _shapes(content: Mapping[str, Any]) -> str:
     kinds = dict.fromkeys(name.partition("@")[0] for name in _names(content, lambda shape: shape in SHAPES))
-    rows = [(kind, *(cell for shape in SHAPES for cell in _case(content, f"{kind}@{shape}"))) for kind in kinds]
-    named = [kind for kind in rows if any(kind[1:])]
-    return _table(("", "224² stored", "CPU", "workers", "short side 256, cropped", "CPU", "workers"), named)
+    rows = ((kind, *(cell for shape in SHAPES for cell in _case(content, f"{kind}@{shape}"))) for kind in kinds)
+    return _table(("", "224² stored", "CPU", "workers", "short side 256, cropped", "CPU", "workers"), rows)
 
 
 def _others(content: Mapping[str, Any]) -> str:

@@ -84,6 +84,8 @@ def clip_plan(
 def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, plan: ClipPlan) -> None:
     """Views of which all are the same are a mistake; the options may draw what no clip has room for."""
     rules, video = plan.rules, plan.video
+    if (rules.count or 1) == 1:
+        return
     windows = plan.window_s is not None and bool((index.duration_s[rows] > plan.window_s).any())
     frames = crops = mirrored = False
     if video is not None:
@@ -94,8 +96,7 @@ def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, p
     if rules.grid is not None:
         same = (rules.grid[0] > 1 and not (windows or frames)) or (rules.grid[1] > 1 and not crops)
     else:
-        drawn = windows or frames or (rules.random_crop and crops) or mirrored
-        same = (rules.independent or 1) > 1 and not drawn
+        same = not (windows or frames or (rules.random_crop and crops) or mirrored)
     if same:
         raise UsageError(
             f"{folder}: views={rules.grid or rules.independent}: all views of a clip would be the same, since no clip "

@@ -61,7 +61,6 @@ class LoaderStats:
     """Memory of the ring, which all processes share."""
     worker_private_bytes: tuple[int, ...]
     """Memory of each worker process beyond the ring; none for threads."""
-    """Batches that workers may fill before the loop asks for them."""
 
     @classmethod
     def of_nothing(cls, *, batch_size: int) -> "LoaderStats":

@@ -77,8 +77,9 @@ def work(
         if run.buffer not in views:
             start = run.buffer * layout.size_bytes
             views[run.buffer] = layout.views(ring.array[start : start + layout.size_bytes])
-        slots = [slot_of(views[run.buffer], place) for place in range(run.first, run.stop)]
-        clips = [] if board.is_cancelled(ticket) else [_prepared(filler, slot, run.epoch) for slot in slots]
+        places = () if board.is_cancelled(ticket) else range(run.first, run.stop)
+        slots = [slot_of(views[run.buffer], place) for place in places]
+        clips = [_prepared(filler, slot, run.epoch) for slot in slots]
         for slot, clip in enumerate(clips, start=run.first):
             if board.is_cancelled(ticket):
                 break

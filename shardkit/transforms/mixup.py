@@ -101,9 +101,9 @@ class MixUp(nn.Module):
             UsageError: Inputs that are neither floats nor int16 audio, or audio of another shape.
         """
         waveform = self.kind == "waveform"
-        if waveform and inputs.dim() < 3:
-            raise UsageError(f"audio of shape {list(inputs.shape)}: [B, C, S] is needed")
         if waveform:
+            if inputs.dim() < 3:
+                raise UsageError(f"audio of shape {list(inputs.shape)}: [B, C, S] is needed")
             values = as_float(inputs)
         elif inputs.is_floating_point():
             values = inputs
