@@ -1,7 +1,8 @@
 """Audio-visual clips packed once into WebDataset tar shards, then streamed fast and safely into PyTorch training.
 
 shardkit.pack     annotation file + media folder → tar shards, index, manifest
-shardkit.open     a packed data set: random access, selection
+shardkit.index    WebDataset tars as others wrote them → index, manifest
+shardkit.open     a data set: random access, selection
 shardkit.loader   batches for a training loop
 shardkit.decode   one raw sample of a `webdataset` pipeline
 shardkit.relabel  other labels and splits for packed media
@@ -25,7 +26,8 @@ from shardkit.taxonomy import UNKNOWN, LabelSet
 
 if TYPE_CHECKING:
     from shardkit import transforms
-    from shardkit.front_door import loader, pack, relabel
+    from shardkit.front_door import index, loader, pack, relabel
+    from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch, Events
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.dataset import open_dataset as open
@@ -46,6 +48,8 @@ __all__ = [
     "Event",
     "Events",
     "FormatVersionError",
+    "IndexProgress",
+    "IndexReport",
     "LabelSet",
     "Loader",
     "PackProgress",
@@ -58,6 +62,7 @@ __all__ = [
     "UsageError",
     "WorkerError",
     "decode",
+    "index",
     "loader",
     "open",
     "pack",
@@ -70,12 +75,15 @@ _HOMES = {
     "Batch": ("shardkit.loading.batch", "Batch"),
     "Dataset": ("shardkit.loading.dataset", "Dataset"),
     "Events": ("shardkit.loading.batch", "Events"),
+    "IndexProgress": ("shardkit.indexing.outcome", "IndexProgress"),
+    "IndexReport": ("shardkit.indexing.outcome", "IndexReport"),
     "Loader": ("shardkit.loading.loader", "Loader"),
     "PackProgress": ("shardkit.packing.outcome", "PackProgress"),
     "PackReport": ("shardkit.packing.outcome", "PackReport"),
     "RelabelReport": ("shardkit.packing.relabel", "RelabelReport"),
     "Sample": ("shardkit.loading.sample", "Sample"),
     "decode": ("shardkit.loading.sample", "decode"),
+    "index": ("shardkit.front_door", "index"),
     "loader": ("shardkit.front_door", "loader"),
     "open": ("shardkit.loading.dataset", "open_dataset"),
     "pack": ("shardkit.front_door", "pack"),

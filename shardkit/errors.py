@@ -3,6 +3,8 @@
 A message says where, what was found, what was expected and what to do about it.
 """
 
+import re
+
 __all__ = [
     "CorruptShardError",
     "DataError",
@@ -15,8 +17,21 @@ __all__ = [
 ]
 
 
+_QUERY = re.compile(r"""(https?://[^\s'"?]{,2000}\?)[^\s'"?]{,2000}=[^\s'"]*[^\s'":;,)]""")
+"""Of a web URL: signatures and tokens stand there. In the URL of a store a `?` is a letter like others. Lengths have an
+end, so that no text takes long."""
+
+
+def without_query(text: str) -> str:
+    """A text to be shown, whose URLs have `?…` in place of their queries."""
+    return _QUERY.sub(r"\1…", text)
+
+
 class ShardkitError(Exception):
     """The base of every error that shardkit raises on purpose."""
+
+    def __str__(self) -> str:
+        return without_query(super().__str__())
 
 
 class UsageError(ShardkitError, ValueError):

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     import torch
 
     from shardkit.annotations.reading import FormatName
+    from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
-    from shardkit.planning.sampling import FrameChoice
+    from shardkit.planning.sampling import FrameChoice, FrameSampling
 
 PathLike = str | os.PathLike[str]
 
@@ -52,12 +53,17 @@ def pack(
     max_rejects: float = 1.0,
     resume: bool = False,
     overwrite: bool = False,
+    part: str | tuple[int, int] | None = None,
+    finish: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     progress: "Callable[[PackProgress], None] | None" = None,
 ) -> "PackReport":
     """Packs annotated clips into tar shards.
 
     Args:
-        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet).
+        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet); a path or a URL, as `media` and `out` too.
         media: Folder of the media files; searched with its subfolders, never written to.
         out: Folder to write the data set into.
         format: `auto` recognises the annotation file's format by its header.
@@ -90,37 +96,38 @@ def pack(
         max_rejects: Share of rows that may be rejected.
         resume: Go on where an earlier run of the same job stopped.
         overwrite: Replace the data set that is in `out`.
+        part: Pack the shards of one part only, such as `"3/16"` or (3, 16), and write no manifest; all parts need the
+            same arguments and see the same files, and may run at once, anywhere.
+        finish: Pack nothing: check that all parts are there, and write what makes them a data set.
+        engine: `local`, or `ray`: each shard is a task of a Ray cluster, whose nodes all reach `media` and `out`;
+            `workers` are then those of each task, one where None.
+        ray_address: Of the cluster; None: what `ray.init()` finds or starts.
+        storage_options: For URLs, what fsspec's file system takes (key, secret, endpoint, …).
         progress: Is told how far the run is.
 
     Returns:
         What was packed and rejected.
 
     Raises:
-        UsageError: An option is wrong, or output is there already.
+        UsageError: An option is wrong, output is there already, or parts are missing.
         DataError: The annotation file cannot be read.
         TooManyRejectsError: More rows are rejected than `max_rejects` allows, or none can be packed.
         StorageError: A file cannot be read or written.
+        WorkerError: Worker processes cannot be started, or a Ray task was lost too often.
 
     Example:
         >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
     """
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
+    from shardkit.packing.parts import parse_part
     from shardkit.packing.settings import PackSettings, video_settings
     from shardkit.packing.splits import parse_split
     from shardkit.planning.sampling import FrameSampling
-    from shardkit.storage.files import local_path
+    from shardkit.storage.locations import Location, check_options_used
 
-    if sum(rule is not None for rule in (frames, fps, frames_per_segment)) > 1:
-        raise UsageError("frames, fps and frames_per_segment exclude each other: give one")
-    if fps is not None:
-        sampling = FrameSampling.fps(fps)
-    elif frames_per_segment is not None:
-        sampling = FrameSampling.per_segment(frames_per_segment, segment_s)
-    else:
-        sampling = FrameSampling.count(16 if frames is None else frames)
     settings = PackSettings(
-        sampling=sampling,
+        sampling=_sampling(frames, fps, frames_per_segment, segment_s) or FrameSampling.count(16),
         size=size,
         fit=fit,
         video=video_settings(video_codec, quality=quality, chroma=chroma, crf=crf),
@@ -132,9 +139,9 @@ def pack(
         seed=seed,
     )
     job = PackJob(
-        annotations=local_path(annotations),
-        media=local_path(media),
-        out=local_path(out),
+        annotations=Location.of(annotations, storage_options),
+        media=Location.of(media, storage_options),
+        out=Location.of(out, storage_options),
         settings=settings,
         format=format,
         column=column or {},
@@ -147,12 +154,120 @@ def pack(
         max_rejects=max_rejects,
         resume=resume,
         overwrite=overwrite,
+        part=None if part is None else parse_part(part),
+        finish=finish,
+        engine=engine,
+        ray_address=ray_address,
+    )
+    check_options_used(job.annotations, job.media, job.out)
+    return run_job(job, progress)
+
+
+def index(
+    shards: "PathLike | Sequence[PathLike]",
+    *,
+    out: PathLike | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    frames_per_segment: int | None = None,
+    segment_s: float = 1.0,
+    size: int | None = None,
+    fit: Literal["short", "square"] | None = None,
+    image_fps: float | None = None,
+    audio_rate: int | Literal["native"] = 16000,
+    audio_channels: int = 1,
+    require: Literal["av", "audio", "video", "any"] = "av",
+    label: Mapping[str, str] | None = None,
+    classes: PathLike | Sequence[str] | None = None,
+    workers: int | None = None,
+    clip_timeout_s: float = 60.0,
+    max_rejects: float = 1.0,
+    resume: bool = False,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: "Callable[[IndexProgress], None] | None" = None,
+) -> "IndexReport":
+    """Makes a data set of WebDataset tars that others wrote: an index and a manifest; the tars stay as they are.
+
+    A sample has a video (`mp4`, `webm`, `mkv`, …) or pictures (`jpg`, any number, such as `KEY.000.jpg`), and sound: a
+    member of its own (`wav`, `flac`, `mp3`, …) or the video's. Each is decoded once, in a worker process with a
+    deadline; what cannot be is left out, and `rejects.jsonl` says why. Loading decodes again in every epoch: what is
+    packed loads faster.
+
+    Args:
+        shards: A folder of tars, a tar, a pattern such as `data-{000000..000012}.tar`, or several of these: paths, or
+            URLs that fsspec knows.
+        out: Folder to write the index into, a path or a URL; None: where the tars lie.
+        frames: Frames a clip: the centres of as many equal parts of it. 16 where no rule is given. Of pictures all are
+            taken, whatever their number.
+        fps: Frames a second instead.
+        frames_per_segment: Frames in every segment of `segment_s` seconds instead.
+        segment_s: Length of a segment in seconds.
+        size: Short side in pixels that frames of videos are decoded to; None is 256. Pictures keep their size.
+        fit: `short` (None) keeps the aspect, `square` keeps the centre square.
+        image_fps: Pictures a second; None spreads a sample's pictures evenly over its sound, and shows each for a
+            second where there is none.
+        audio_rate: Sample rate in Hz that sound is resampled to, or `native` to keep each sample's.
+        audio_channels: 1 mixes to mono, 2 to stereo.
+        require: What a clip must have: picture and sound (`av`), one of them, or `any`.
+        label: Label sets out of json members: name to `json.FIELD`; integers are ids, texts class names, lists several.
+            Members `cls` are a label set by themselves, other fields of json, and `txt`, columns; its field `split`
+            (or else a word in the tar's path, such as `train`) is the split.
+        classes: Names of the classes that `cls` members number, or a file with one a line.
+        workers: Worker processes; None: as many as there are usable cores.
+        clip_timeout_s: A sample that takes longer is rejected.
+        max_rejects: Share of samples that may be rejected.
+        resume: Go on where an earlier run of the same job stopped.
+        overwrite: Replace the index that is in `out`; never touches a tar, nor a data set that was packed.
+        storage_options: For URLs, what fsspec's file system takes (key, secret, endpoint, …).
+        progress: Is told how far the run is.
+
+    Returns:
+        What was indexed and rejected.
+
+    Raises:
+        UsageError: An option is wrong, or output is there already.
+        DataError: Labels are no labels.
+        TooManyRejectsError: More samples are rejected than `max_rejects` allows, or all.
+        StorageError: A tar cannot be read, or the output not written.
+
+    Example:
+        >>> shardkit.index("data-{000000..000012}.tar", label={"instrument": "json.label"})  # doctest: +SKIP
+    """
+    from shardkit.indexing.job import IndexJob
+    from shardkit.indexing.run import run_job
+    from shardkit.indexing.sample_texts import TextRules, read_classes
+    from shardkit.indexing.tars import expanded
+    from shardkit.storage.files import local_path
+    from shardkit.storage.locations import Location, check_options_used
+
+    named = read_classes(local_path(classes)) if isinstance(classes, str | os.PathLike) else classes
+    sources = expanded([shards] if isinstance(shards, str | os.PathLike) else shards, storage_options)
+    target = None if out is None else Location.of(out, storage_options)
+    if sources:
+        check_options_used(*sources, *([] if target is None else [target]))
+    job = IndexJob(
+        sources=sources,
+        out=target,
+        sampling=_sampling(frames, fps, frames_per_segment, segment_s),
+        size=size,
+        fit=fit,
+        image_fps=image_fps,
+        audio_rate_hz=None if audio_rate == "native" else audio_rate,
+        audio_channels=audio_channels,
+        require=require,
+        texts=TextRules.of(label or {}, named),
+        workers=workers,
+        clip_timeout_s=clip_timeout_s,
+        max_rejects=max_rejects,
+        resume=resume,
+        overwrite=overwrite,
     )
     return run_job(job, progress)
 
 
 def loader(
-    source: "Dataset | PathLike",
+    source: "Dataset | PathLike | Sequence[PathLike]",
     *,
     batch_size: int,
     split: str | None = None,
@@ -166,6 +281,8 @@ def loader(
     views: int | tuple[int, int] | None = None,
     columns: Sequence[str] = (),
     shuffle: bool = True,
+    shuffle_shards: int | None = None,
+    locality: Literal["node"] | None = None,
     seed: int = 0,
     epochs: int | None = None,
     drop_last: bool = False,
@@ -178,11 +295,15 @@ def loader(
     verify: bool = True,
     device: "torch.device | str | None" = None,
     timeout_s: float = 60.0,
+    storage_options: Mapping[str, Any] | None = None,
+    cache_dir: PathLike | None = None,
+    cache_limit: int | str | None = None,
+    storage_timeout_s: float | None = None,
 ) -> "Loader":
-    """Streams batches of a packed data set into a training loop.
+    """Streams batches of a data set into a training loop.
 
     Args:
-        source: A data set, or the path of one.
+        source: A data set, or what names one: a path, a URL, a pattern or a list of tars; see `shardkit.open`.
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
         split: Load this split only; "" is the clips without one.
@@ -203,13 +324,19 @@ def loader(
             audio [B, V, C, S].
         columns: Annotation columns to put into `batch.columns`.
         shuffle: Another order every epoch, a pure function of seed and epoch; False: as stored.
+        shuffle_shards: Clips are shuffled among so many shards, drawn anew every epoch, before any of the next come:
+            what a cache of limited size has to hold, twice. None shuffles among all.
+        locality: `node` gives every machine of a job another stretch of the epoch's shuffled shards, so that each reads
+            its share of the bytes only, and not the whole data set; a batch then is drawn from the shards of that
+            stretch on each. None: every rank reads of every shard.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
         drop_last: Leave out the last, short batch, instead of padding it with weight 0.
         decoder: `auto` takes libjpeg-turbo for JPEG frames and FFmpeg for H.264, `decord` decord for all.
         workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
-        worker_type: `process`, or `thread` for notebooks and where there is no memfd.
+        worker_type: `process`, or `thread` for notebooks and where there is no memfd; tars that were indexed, not
+            packed, are decoded in processes only.
         transform: Called with each batch in the training process; what it returns is yielded.
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
@@ -217,7 +344,12 @@ def loader(
         max_skipped: Share of an epoch's clips that `skip` bears before it raises, on each rank; always at least eight.
         verify: Check digests before decoding.
         device: Move each batch to this device before it is handed out.
-        timeout_s: A clip that takes longer is a fault, and its worker is replaced.
+        timeout_s: A clip that takes longer is a fault, and its worker is replaced; reading over a network has
+            storage_timeout_s on top.
+        storage_options: Of a path or URL, this and the next three are as in `shardkit.open`.
+        cache_dir: Where whole shards are kept on this machine.
+        cache_limit: Bytes of them at most.
+        storage_timeout_s: How long a read over the network is tried.
 
     Returns:
         An iterable of batches; also a context manager.
@@ -252,6 +384,8 @@ def loader(
             views=views,
             columns=_names("columns", columns),
             shuffle=shuffle,
+            shuffle_shards=shuffle_shards,
+            locality=locality,
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,
@@ -264,6 +398,10 @@ def loader(
             verify=verify,
             device=device,
             timeout_s=timeout_s,
+            storage_options=storage_options,
+            cache_dir=cache_dir,
+            cache_limit=cache_limit,
+            storage_timeout_s=storage_timeout_s,
         ),
     )
 
@@ -278,21 +416,23 @@ def relabel(
     split_group: str = "id",
     stratify: str | None = None,
     seed: int = 0,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> "RelabelReport":
-    """Gives a packed data set the labels, events, splits and columns of another annotation file; media are untouched.
+    """Gives a data set the labels, events, splits and columns of another annotation file; media are untouched.
 
     Clips are matched by id, start and end. Clips that the file does not name keep their media; their labels are unknown
-    then, and they have no events, split and columns. The `msg` members in the tars stay as they were packed.
+    then, and they have no events, split and columns. The `msg` members in packed tars stay as they were.
 
     Args:
-        path: The data set.
-        annotations: The annotation file.
+        path: The data set: a path or a URL.
+        annotations: The annotation file: a path or a URL.
         format: As in `pack`.
         column: As in `pack`.
         split: As in `pack`.
         split_group: As in `pack`.
         stratify: As in `pack`.
         seed: Of the splits.
+        storage_options: As in `pack`.
 
     Returns:
         How many clips have new labels, and how many the file does not name.
@@ -307,11 +447,13 @@ def relabel(
     """
     from shardkit.packing.relabel import relabel_dataset
     from shardkit.packing.splits import parse_split
-    from shardkit.storage.files import local_path
+    from shardkit.storage.locations import Location, check_options_used
 
+    dataset, labels = Location.of(path, storage_options), Location.of(annotations, storage_options)
+    check_options_used(dataset, labels)
     return relabel_dataset(
-        local_path(path),
-        local_path(annotations),
+        dataset,
+        labels,
         format=format,
         column=column or {},
         split=parse_split(split) if isinstance(split, str) else split,
@@ -319,6 +461,20 @@ def relabel(
         stratify=stratify,
         seed=seed,
     )
+
+
+def _sampling(
+    frames: int | None, fps: float | None, frames_per_segment: int | None, segment_s: float
+) -> "FrameSampling | None":
+    from shardkit.planning.sampling import FrameSampling
+
+    if sum(rule is not None for rule in (frames, fps, frames_per_segment)) > 1:
+        raise UsageError("frames, fps and frames_per_segment exclude each other: give one")
+    if fps is not None:
+        return FrameSampling.fps(fps)
+    if frames_per_segment is not None:
+        return FrameSampling.per_segment(frames_per_segment, segment_s)
+    return None if frames is None else FrameSampling.count(frames)
 
 
 def _names(option: str, value: Sequence[str]) -> tuple[str, ...]:

@@ -14,17 +14,21 @@ FLOORS = {
     "clip": 1,
     "taxonomy": 1,
     "cores": 1,
+    "sizes": 1,
     "interpreters": 1,
     "format": 2,
     "media": 2,
     "planning": 2,
+    "isolation": 2,
     "storage": 3,
     "annotations": 3,
+    "decoding": 3,
     "loading": 4,
     "transforms": 4,
     "packing": 4,
     "tasks": 4,
     "report": 4,
+    "indexing": 4,
     "front_door": 5,
     "cli": 5,
     "__init__": 5,
@@ -37,6 +41,7 @@ HOMES = {
     "decord": {"media"},
     "simplejpeg": {"media"},
     "fsspec": {"storage"},
+    "ray": {"packing"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "secrets", "tempfile", "shutil", "subprocess", "threading"}
 IMPURE |= {"multiprocessing", "socket", "signal", "glob", "fcntl", "mmap", "sys", "logging", "uuid", "urllib"}
@@ -91,7 +96,7 @@ def test_imports_go_downwards_only(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_foreign_libraries_stay_in_their_place(path):
-    """Torch is for loading, transforms and tasks, FFmpeg and the decoders for media, fsspec for storage."""
+    """Torch is for loading, transforms and tasks, FFmpeg for media, fsspec for storage, Ray for packing."""
     for line, name in _imports(path):
         homes = HOMES.get(name.split(".")[0])
         assert homes is None or _home(path) in homes, f"{path}:{line}: imports {name}"
@@ -125,6 +130,9 @@ def test_every_module_has_a_floor():
         ("import shardkit.cli", {"torch", "av", "decord", "simplejpeg", "fsspec", "pyarrow", "webdataset"}),
         ("import shardkit.loading.worker", {"torch", "av", "decord", "fsspec", "webdataset"}),
         ("import shardkit.packing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
+        ("import shardkit.packing.pack", {"torch", "decord", "fsspec", "webdataset", "ray"}),
+        ("import shardkit.indexing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
+        ("import shardkit.indexing.run", {"torch", "av", "decord", "simplejpeg", "fsspec", "webdataset"}),
         ("import shardkit.loading.loader", {"av", "decord", "fsspec", "webdataset"}),
     ],
 )

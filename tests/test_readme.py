@@ -16,9 +16,23 @@ def folder(tmp_path_factory):
     """Where README's `shardkit pack` has packed a data set into `shards`."""
     root = tmp_path_factory.mktemp("readme")
     synthesise(root / "videos", clips=24, annotations=root / "AVO-65.csv")
-    (pack,) = (line for block in blocks("sh") for line in block.splitlines() if line.startswith("shardkit pack"))
-    subprocess.run([sys.executable, "-m", *pack.split()], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", *pack_commands()[0].split()], cwd=root, check=True)
     return root
+
+
+def pack_commands() -> list[str]:
+    """The lines that begin with `shardkit pack`."""
+    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith("shardkit pack")]
+
+
+def test_the_jobs_of_an_array_come_to_one_data_set(folder, tmp_path):
+    """README's command for a part, for two of them, and the one that finishes."""
+    part, finish = (line.split("  #")[0].replace("shards/", f"{tmp_path}/out") for line in pack_commands()[1:3])
+    for number in "12":
+        job = part.replace("$SLURM_ARRAY_TASK_ID/16", f"{number}/2")
+        subprocess.run([sys.executable, "-m", *job.split()], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", *finish.split()], cwd=folder, check=True)
+    assert len(shardkit.open(tmp_path / "out")) == len(shardkit.open(folder / "shards"))
 
 
 @pytest.mark.slow

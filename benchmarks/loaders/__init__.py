@@ -13,6 +13,7 @@ measure.py       one measurement, in a process of its own
 process_tree.py  CPU time of a process and all below it
 rounds.py        worker counts found, cases measured in turns
 ratios.py        what must hold
+verdicts.py      whether it holds, over the rounds
 report.py        tables and JSON
 machine.py       what it ran on
 """

@@ -17,10 +17,11 @@ from benchmarks.loaders.machine import commit, machine, versions
 from benchmarks.loaders.measure import files_of
 from benchmarks.loaders.measurement import Timing
 from benchmarks.loaders.prepare import BenchFolder, make_packed, read_once
-from benchmarks.loaders.ratios import Verdict, requirements, verdict
+from benchmarks.loaders.ratios import requirements
 from benchmarks.loaders.report import figures, tables, write_json
 from benchmarks.loaders.rounds import REPOSITORY, Plan, Results, calibrate, measure_rounds
 from benchmarks.loaders.scale import FULL, TINY, Scale
+from benchmarks.loaders.verdicts import Verdict, verdicts
 from shardkit.cores import usable_cores
 
 
@@ -93,17 +94,16 @@ def main(arguments: list[str] | None = None) -> int:
         "is_tiny": options.tiny,
     }
 
-    def verdicts() -> list[Verdict]:
-        found = (verdict(r, results.rounds) for r in requirements(cores=plan.cores, batch_size=scale.batch_size))
-        return [one for one in found if one is not None]
+    def held() -> list[Verdict]:
+        return verdicts(requirements(cores=plan.cores, batch_size=scale.batch_size), results.rounds)
 
     def store() -> None:
         if options.json:
-            write_json(options.json, figures(about, results, verdicts()))
+            write_json(options.json, figures(about, results, held()))
 
     calibrate(plan, cases, results)
     measure_rounds(plan, cases, results, after_round=store)
-    print("", *tables(figures(about, results, verdicts())), sep="\n\n")
+    print("", *tables(figures(about, results, held())), sep="\n\n")
     for name, error in results.errors.items():
         print(f"\n{name} failed: {error}", file=sys.stderr)
     return 1 if results.errors else 0

@@ -1,11 +1,13 @@
 """What is measured: a contestant on a stored shape, with a decoder, beside a consumer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
 
-Stored = Literal["square", "short", "raw", "h264"]
-"""How clips are stored: JPEG at the side wanted, JPEG with more to crop from, raw RGB or H.264 at the side wanted."""
+Stored = Literal["square", "short", "raw", "h264", "thin"]
+"""How clips are stored: JPEG at the side wanted, JPEG with more to crop from, raw RGB or H.264 at the side wanted.
+`thin` is for benchmarks/storage: raw RGB so small that a clip has the bytes of a `square` one, nothing to decode."""
 Decoder = Literal["turbo", "decord", "spdl"]
 """libjpeg-turbo on the JPEG packets, decord on the video file, or SPDL's own FFmpeg on it."""
 
@@ -62,9 +64,17 @@ def chosen_cases(patterns: list[str]) -> list[Case]:
     Raises:
         SystemExit: A pattern fits none.
     """
-    cases = all_cases()
+    cases = {case.name: case for case in all_cases()}
+    return [cases[name] for name in chosen_names(list(cases), patterns)]
+
+
+def chosen_names(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The names that fit one of the patterns.
+
+    Raises:
+        SystemExit: A pattern fits none.
+    """
     for pattern in patterns:
-        if not any(fnmatch(case.name, pattern) for case in cases):
-            names = ", ".join(case.name for case in cases)
-            raise SystemExit(f"--cases {pattern!r} fits none of {names}")
-    return [case for case in cases if any(fnmatch(case.name, pattern) for pattern in patterns)]
+        if not any(fnmatch(name, pattern) for name in names):
+            raise SystemExit(f"--cases {pattern!r} fits none of {', '.join(names)}")
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]

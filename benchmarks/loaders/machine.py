@@ -7,14 +7,14 @@ from pathlib import Path
 from shardkit.cli.machine import machine
 from shardkit.cli.machine import versions as own_versions
 
-__all__ = ["commit", "machine", "versions"]
+__all__ = ["commit", "machine", "version_of", "versions"]
 
 PEERS = ("webdataset", "litdata", "spdl_core", "spdl_io", "megatron-energon")
 
 
 def versions() -> dict[str, str | None]:
     """Versions of everything that is measured; None is not installed."""
-    return own_versions() | {name: _version(name) for name in PEERS}
+    return own_versions() | {name: version_of(name) for name in PEERS}
 
 
 def commit(repository: Path) -> str | None:
@@ -26,7 +26,8 @@ def commit(repository: Path) -> str | None:
         return None
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Version of a package; None is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

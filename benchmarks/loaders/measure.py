@@ -4,10 +4,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.loaders.cases import Case
 from benchmarks.loaders.contestants import contestant
@@ -67,8 +68,13 @@ def measured(request: Request) -> Measurement:
         return measured_stream(stream, scale, request.timing)
 
 
-def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -> Measurement:
-    """Warms up, then counts clips from the moment in which one batch came to the one in which another did."""
+def measured_stream(
+    stream: Iterator[Delivered], scale: Scale, timing: Timing, mark: Callable[[], Any] = lambda: None
+) -> Measurement:
+    """Warms up, then counts clips from the moment in which one batch came to the one in which another did.
+
+    `mark` is called in both of these moments.
+    """
     batch = next(stream)
     batch.check(scale)
     warm_s = time.perf_counter() + timing.warm_up_s
@@ -79,6 +85,7 @@ def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -
         skipped += 1
     clips = batches = 0
     burnt_s = 0.0
+    mark()
     began_s, began_cpu_s = time.perf_counter(), cpu_s(os.getpid())
     while batches < timing.measured_batches or time.perf_counter() - began_s < timing.measured_s:
         # As in `for batch in loader`: the last batch is let go when the next one is there.
@@ -87,20 +94,22 @@ def measured_stream(stream: Iterator[Delivered], scale: Scale, timing: Timing) -
         clips += len(batch.keys)
         batches += 1
     elapsed_s = time.perf_counter() - began_s
-    return Measurement(clips, elapsed_s, cpu_s(os.getpid()) - began_cpu_s, burnt_s)
+    spent_s = cpu_s(os.getpid()) - began_cpu_s
+    mark()
+    return Measurement(clips, elapsed_s, spent_s, burnt_s)
 
 
-def main() -> None:
-    """Answers one request; nothing but the answer goes to standard output."""
-    request = Request.of_json(sys.stdin.read())
-    answer = os.fdopen(os.dup(1), "w")
+def answer_one(answer: Callable[[str], Any]) -> None:
+    """Ends this process with the JSON of what `answer` makes of its input; nothing else goes to standard output."""
+    asked = sys.stdin.read()
+    output = os.fdopen(os.dup(1), "w")
     # Peers and their workers print.
     os.dup2(2, 1)
-    with answer:
-        answer.write(json.dumps(asdict(measured(request))))
+    with output:
+        output.write(json.dumps(answer(asked)))
     # Workers are ended by now. Some of the many native libraries hang now and then when their exit handlers run.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    answer_one(lambda text: asdict(measured(Request.of_json(text))))

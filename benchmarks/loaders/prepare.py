@@ -107,13 +107,15 @@ def make_packed(folder: BenchFolder, scale: Scale, stored: Stored, *, workers: i
             raise SystemExit(f"{out} holds {there:,} clips, not {scale.clips:,}: work in another folder (--data)")
         return out
     make_clips(folder.root, scale.clips, scale.form, workers=workers)
-    shape = {"short": ["--size", scale.short, "--fit", "short"]}.get(stored, ["--size", scale.side, "--fit", "square"])
-    codec = ["--video-codec", stored] if stored in ("raw", "h264") else []
+    shapes = {"short": (scale.short, "short"), "thin": (scale.thin, "square")}
+    size, fit = shapes.get(stored, (scale.side, "square"))
+    codec = {"raw": "raw", "thin": "raw", "h264": "h264"}.get(stored, "mjpeg")
     shard_bytes = scale.shard_bytes * (_RAW_SHARD_FACTOR if stored == "raw" else 1)
     command = [
         *(sys.executable, "-m", "shardkit", "pack", folder.root / MANIFEST, "--media", folder.media, "--out", out),
         *("--frames", scale.frames, "--audio-rate", scale.audio_rate_hz, "--shard-size", shard_bytes),
-        *("--workers", workers or len(os.sched_getaffinity(0)), "--overwrite", "--json", *shape, *codec),
+        *("--size", size, "--fit", fit, "--video-codec", codec),
+        *("--workers", workers or len(os.sched_getaffinity(0)), "--overwrite", "--json"),
     ]
     done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
     if done.returncode:

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loaders.ratios import SHOWN, Verdict
+from benchmarks.loaders.ratios import SHOWN
 from benchmarks.loaders.rounds import Results
+from benchmarks.loaders.verdicts import Verdict
 
 SHAPES = ("square", "short")
 
@@ -21,7 +22,7 @@ def figures(about: Mapping[str, Any], results: Results, verdicts: Sequence[Verdi
     """All figures of a run, for JSON."""
     return {
         **about,
-        "ratios": [{**asdict(verdict), "median": verdict.median, "holds": verdict.holds} for verdict in verdicts],
+        "ratios": [verdict.to_json() for verdict in verdicts],
         "setups": {name: asdict(setup) for name, setup in results.setups.items()},
         "tried_clips_per_s": results.tried,
         "errors": results.errors,
@@ -53,13 +54,13 @@ def _verdicts(content: Mapping[str, Any]) -> str:
         (
             found["title"],
             f"{found['at_least']:g}",
-            *_spread(found["per_round"], "{:.2f}"),
+            *median_and_range(found["per_round"], "{:.2f}"),
             found["against"],
             "reached" if found["holds"] else "**not reached**",
         )
         for found in content["ratios"]
     )
-    return _table(("ratio", "at least", "median of the rounds", "least and most", "against", ""), rows)
+    return markdown_table(("ratio", "at least", "median of the rounds", "least and most", "against", ""), rows)
 
 
 def _shown(content: Mapping[str, Any]) -> str:
@@ -70,19 +71,23 @@ def _shown(content: Mapping[str, Any]) -> str:
             if ours in found and rival in found
         ]
 
-    rows = ((f"{ours} ÷ {rival}", *_spread(found, "{:.2f}")) for ours, rival in SHOWN if (found := ratios(ours, rival)))
-    return _table(("", "median of the rounds", "least and most"), rows)
+    rows = (
+        (f"{ours} ÷ {rival}", *median_and_range(found, "{:.2f}"))
+        for ours, rival in SHOWN
+        if (found := ratios(ours, rival))
+    )
+    return markdown_table(("", "median of the rounds", "least and most"), rows)
 
 
 def _shapes(content: Mapping[str, Any]) -> str:
     kinds = dict.fromkeys(name.partition("@")[0] for name in _names(content, lambda shape: shape in SHAPES))
     rows = ((kind, *(cell for shape in SHAPES for cell in _case(content, f"{kind}@{shape}"))) for kind in kinds)
-    return _table(("", "224² stored", "CPU", "workers", "short side 256, cropped", "CPU", "workers"), rows)
+    return markdown_table(("", "224² stored", "CPU", "workers", "short side 256, cropped", "CPU", "workers"), rows)
 
 
 def _others(content: Mapping[str, Any]) -> str:
     names = _names(content, lambda shape: shape not in SHAPES)
-    return _table(("", "clips/s", "CPU", "workers"), ((name, *_case(content, name)) for name in names))
+    return markdown_table(("", "clips/s", "CPU", "workers"), ((name, *_case(content, name)) for name in names))
 
 
 def _names(content: Mapping[str, Any], belongs: Callable[[str], bool]) -> list[str]:
@@ -96,17 +101,18 @@ def _case(content: Mapping[str, Any], name: str) -> tuple[str, str, str]:
     if not found:
         return "", "", ""
     setup = content["setups"][name]
-    rate, spread = _spread([one["clips_per_s"] for one in found], "{:.0f}")
-    cost_ms, _ = _spread([1000 * one["cpu_s_per_clip"] for one in found], "{:.2f}")
+    rate, spread = median_and_range([one["clips_per_s"] for one in found], "{:.0f}")
+    cost_ms, _ = median_and_range([1000 * one["cpu_s_per_clip"] for one in found], "{:.2f}")
     return f"{rate} ({spread})", cost_ms, f"{setup['workers']} {setup['mode']}".strip()
 
 
-def _spread(values: Sequence[float], form: str) -> tuple[str, str]:
+def median_and_range(values: Sequence[float], form: str) -> tuple[str, str]:
     """Median; least and most."""
     return form.format(statistics.median(values)), f"{form.format(min(values))}–{form.format(max(values))}"  # noqa: RUF001
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; empty cells stay empty."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines)
 

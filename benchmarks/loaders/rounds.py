@@ -5,9 +5,10 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.loaders.cases import Case
 from benchmarks.loaders.contestants import contestant
@@ -15,6 +16,8 @@ from benchmarks.loaders.contestants.contract import Setup
 from benchmarks.loaders.measure import Request
 from benchmarks.loaders.measurement import Measurement, Timing
 from benchmarks.loaders.prepare import BenchFolder
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
 CALIBRATIONS = 2
@@ -61,23 +64,42 @@ def in_a_process(request: Request) -> Measurement:
     Raises:
         CaseError: It failed or hung.
     """
+    needed = contestant(request.case.contestant).environment
+    environment = needed(BenchFolder(Path(request.root))) if needed else {}
+    command = ["-m", "benchmarks.loaders.measure"]
+    return Measurement(**json.loads(python_output(request.case.name, command, request.to_json(), environment)))
+
+
+def python_output(
+    name: str, arguments: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None
+) -> str:
+    """What a fresh interpreter prints that gets `text` on its input.
+
+    Args:
+        name: Of the case, for messages.
+        arguments: Of the interpreter.
+        text: Its input.
+        environment: Variables besides ours.
+
+    Raises:
+        CaseError: It failed or hung.
+    """
     try:
-        needed = contestant(request.case.contestant).environment
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.loaders.measure"],
-            input=request.to_json(),
+            [sys.executable, *arguments],
+            input=text,
             check=False,
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            env=os.environ | (needed(BenchFolder(Path(request.root))) if needed else {}),
+            env={**os.environ, **(environment or {})},
             timeout=LIMIT_S,
         )
     except subprocess.TimeoutExpired as exc:
-        raise CaseError(f"{request.case.name}: nothing after {LIMIT_S:.0f} s") from exc
+        raise CaseError(f"{name}: nothing after {LIMIT_S:.0f} s") from exc
     if done.returncode:
-        raise CaseError(f"{request.case.name}: {done.stderr.strip()[-3000:]}")
-    return Measurement(**json.loads(done.stdout))
+        raise CaseError(f"{name}: {done.stderr.strip()[-3000:]}")
+    return done.stdout
 
 
 def calibrate(plan: Plan, cases: Sequence[Case], results: Results, run: Runner = in_a_process) -> None:
@@ -113,6 +135,17 @@ def _request(plan: Plan, case: Case, setup: Setup, timing: Timing, seed: int) ->
     return Request(str(plan.root), plan.is_tiny, case, setup, seed, replace(timing, burn_ms=case.burn_ms))
 
 
+def turns(cases: Sequence[T], *, number: int, repeats: int) -> list[T]:
+    """The cases in the order of round `number`.
+
+    Rounds begin at different places, and every second one goes backwards: a drift of the machine's speed favours now
+    one side of a ratio, now the other.
+    """
+    shift = number * len(cases) // repeats
+    turned = [*cases[shift:], *cases[:shift]]
+    return turned if number % 2 == 0 else turned[::-1]
+
+
 def measure_rounds(
     plan: Plan,
     cases: Sequence[Case],
@@ -120,16 +153,10 @@ def measure_rounds(
     run: Runner = in_a_process,
     after_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """Measures every case once a round; `after_round` can store what is there.
-
-    Rounds begin at different places, and every second one goes backwards: a drift of the machine's speed favours now
-    one side of a ratio, now the other.
-    """
+    """Measures every case once a round, in `turns`; `after_round` can store what is there."""
     for number in range(plan.repeats):
         measurements: dict[str, Measurement] = {}
-        shift = number * len(cases) // plan.repeats
-        turns = [*cases[shift:], *cases[:shift]]
-        for case in turns if number % 2 == 0 else reversed(turns):
+        for case in turns(cases, number=number, repeats=plan.repeats):
             if case.name in results.errors:
                 continue
             try:

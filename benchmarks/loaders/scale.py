@@ -15,6 +15,8 @@ class Scale:
     """Height and width of the frames in a batch, and of those that are stored square."""
     short: int
     """Short side of those that are stored with the clip's aspect."""
+    thin: int
+    """The same of raw frames that have as many bytes as JPEG ones of `side`."""
     frames: int
     batch_size: int
     shard_bytes: int
@@ -27,12 +29,15 @@ class Scale:
 
 
 # 16 shards: webdataset and energon want several for every worker.
-FULL = Scale(clips=2048, form=ClipForm(), side=224, short=256, frames=16, batch_size=16, shard_bytes=64_000_000)
+FULL = Scale(
+    clips=2048, form=ClipForm(), side=224, short=256, thin=60, frames=16, batch_size=16, shard_bytes=64_000_000
+)
 TINY = Scale(
     clips=24,
     form=ClipForm(width=128, height=96, duration_s=1.0, keyframe_s=0.5),
     side=64,
     short=80,
+    thin=16,
     frames=16,
     batch_size=4,
     shard_bytes=500_000,

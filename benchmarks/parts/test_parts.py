@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 
 def test_index_opened(benchmark, usual):
     """An index checked and mapped."""
-    path = usual.folder / "index.arrow"
+    path = usual.folder.path / "index.arrow"
     digest = file_digest(path.read_bytes())
     index = benchmark(lambda: decode_index(map_file(path), path=str(path), digest=digest))
     assert len(index) == len(usual)
@@ -76,7 +76,9 @@ def _fill_all(benchmark, dataset) -> SlotFiller:
 
         def fill() -> None:
             for row in range(len(dataset)):
-                filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
+                clip = filler.plan(row=row, position=row, epoch=0)
+                filler.place(clip, slot)
+                filler.fill(clip, filler.read(clip))
 
         benchmark(fill)
     return filler

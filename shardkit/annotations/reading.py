@@ -37,6 +37,7 @@ def read_annotations(
     *,
     format: FormatName = "auto",
     column: Mapping[str, str] | None = None,
+    content: bytes | None = None,
 ) -> AnnotationSet:
     """What an annotation file says: clips, rows turned away, label sets.
 
@@ -44,6 +45,7 @@ def read_annotations(
         path: A CSV, TSV, JSONL or Parquet file.
         format: `auto` recognises the format by the header; a file whose columns are renamed is a table.
         column: For tables: our column name to the file's name, such as `{"id": "ytid"}`.
+        content: The file's bytes, where the caller has read them; `path` then only names it.
 
     Raises:
         StorageError: The file is missing or cannot be read.
@@ -53,7 +55,7 @@ def read_annotations(
     column = dict(column or {})
     if format != "auto" and format not in _FORMATS:
         raise UsageError(f"format {format!r} is none of auto, {', '.join(_FORMATS)}")
-    rows = read_rows(path)
+    rows = read_rows(path, content)
     if format == "auto":
         return _FORMATS["table" if column else _recognised(rows)].read(rows, column)
     return _FORMATS[format].read(rows, column)

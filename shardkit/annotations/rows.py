@@ -37,33 +37,38 @@ class Rows:
     """Whether values carry their own types; False: they are text (CSV and TSV)."""
 
 
-def read_rows(path: str | Path) -> Rows:
-    """The rows of the file at `path`.
+def read_rows(path: str | Path, content: bytes | None = None) -> Rows:
+    """The rows of the file at `path`, or of one whose content the caller has read.
 
     Raises:
         StorageError: The file is missing or cannot be read.
         UsageError: The suffix is not one that is read.
         DataError: The file is empty, is not text, or is not what its suffix says.
     """
-    path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
+    suffix = Path(path).suffix
+    reader = _READERS.get(suffix.lower())
     if reader is None:
         raise UsageError(
-            f"{path}: annotation files are read by suffix, and {path.suffix or 'no suffix'!r} is none of "
+            f"{path}: annotation files are read by suffix, and {suffix or 'no suffix'!r} is none of "
             f"{', '.join(_READERS)}; rename or convert the file",
         )
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise StorageError(f"{path}: no such annotation file; check the path") from exc
-    except OSError as exc:
-        raise StorageError(f"{path}: the annotation file cannot be read: {exc.strerror or exc}") from exc
+    if content is None:
+        content = _content(Path(path))
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise DataError(f"{path}: the annotation file is empty; expected a header and one row a clip")
     rows = reader(str(path), content)
     if not rows.row_count:
         raise DataError(f"{path}: found a header ({shown(rows.columns)}) and no rows; expected one row a clip")
     return rows
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise StorageError(f"{path}: no such annotation file; check the path") from exc
+    except OSError as exc:
+        raise StorageError(f"{path}: the annotation file cannot be read: {exc.strerror or exc}") from exc
 
 
 def shown(columns: Iterable[str]) -> str:

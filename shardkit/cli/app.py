@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from shardkit import __version__
-from shardkit.cli.sizes import parse_size
 from shardkit.errors import UsageError
+from shardkit.sizes import parse_size
 
 app = typer.Typer(
     name="shardkit",
@@ -33,7 +33,9 @@ Crop = Literal["center", "random", "none"]
 Decoder = Literal["auto", "decord"]
 WorkerType = Literal["process", "thread"]
 Modality = Literal["audio", "video"]
+Locality = Literal["node"]
 FrontEnd = Literal["ast", "psla", "passt", "mbt", "vggish"]
+Engine = Literal["local", "ray"]
 
 # Paths stay text: a Path would make `https:/host` of `https://host`, and the message would not show what was typed.
 FormatOption = Annotated[Format, typer.Option(help="Format of the annotation file; auto recognises it by its header.")]
@@ -51,6 +53,17 @@ SplitGroupOption = Annotated[
 StratifyOption = Annotated[
     str | None, typer.Option(help="Level or label set whose classes are spread evenly over the splits.")
 ]
+StorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        help="For URLs: what fsspec's file system takes, such as client_kwargs.endpoint_url=http://host:9000; "
+        "true, false, whole numbers and JSON's objects, lists and strings are what they are in JSON.",
+    ),
+]
+AudioRateOption = Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")]
+COLUMN_NEEDED = "OURS=THEIRS is needed, such as id=ytid"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -72,8 +85,8 @@ def _options(
 @app.command()
 def pack(
     annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
-    media: Annotated[str, typer.Option(help="Folder of the media files; never written to.")],
-    out: Annotated[str, typer.Option(help="Folder to write the data set into.")],
+    media: Annotated[str, typer.Option(help="Folder of the media files, or its URL; never written to.")],
+    out: Annotated[str, typer.Option(help="Folder to write the data set into, or its URL.")],
     format: FormatOption = "auto",
     column: ColumnOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
@@ -99,7 +112,7 @@ def pack(
     audio_codec: Annotated[
         AudioCodec, typer.Option(help="pcm, or flac: the same samples in about half the bytes.")
     ] = "pcm",
-    audio_rate: Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")] = "16000",
+    audio_rate: AudioRateOption = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
     require: Annotated[Require, typer.Option(help="What a clip must have.")] = "av",
     split: SplitOption = None,
@@ -114,6 +127,15 @@ def pack(
     ] = 1.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the data set in OUT.")] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Pack the K-th of N parts of the shards, and no manifest.")
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Pack nothing: check that all parts are there and write the manifest.")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="ray: each shard is a task of a Ray cluster.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="Of the cluster. [default: as ray.init finds it]")] = None,
+    storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Pack annotated clips into tar shards.
@@ -124,19 +146,20 @@ def pack(
     Examples:
       shardkit pack AVO-65.csv --media videos --out shards
       shardkit pack clips.tsv --column id=ytid --media videos --out shards --frames-per-segment 4 --split 80/10/10
+      shardkit pack AVO-65.csv --media videos --out shards --part 3/16 --resume
     """  # noqa: D301 - \b keeps the examples' lines
     import shardkit
     from shardkit.cli.show import PackDisplay, show_pack_report
+    from shardkit.cli.storage_options import parse_storage_options
+    from shardkit.cli.termination import GOES_ON, ended_by_sigterm
 
-    if audio_rate != "native" and not audio_rate.isdecimal():
-        raise UsageError(f"--audio-rate {audio_rate}: a number of Hz, or native, is needed")
-    with PackDisplay(quiet=json_) as display:
+    with ended_by_sigterm(GOES_ON), PackDisplay(quiet=json_) as display:
         report = shardkit.pack(
             annotations,
             media=media,
             out=out,
             format=format,
-            column=_columns(column),
+            column=_pairs("--column", column, COLUMN_NEEDED),
             name=name,
             frames=frames,
             fps=fps,
@@ -149,7 +172,7 @@ def pack(
             chroma=chroma,
             crf=crf,
             audio_codec=audio_codec,
-            audio_rate="native" if audio_rate == "native" else int(audio_rate),
+            audio_rate=_audio_rate(audio_rate),
             audio_channels=audio_channels,
             require=require,
             split=split,
@@ -162,6 +185,11 @@ def pack(
             max_rejects=max_rejects,
             resume=resume,
             overwrite=overwrite,
+            part=part,
+            finish=finish,
+            engine=engine,
+            ray_address=ray_address,
+            storage_options=parse_storage_options(storage_option),
             progress=display.update,
         )
     if json_:
@@ -171,8 +199,97 @@ def pack(
 
 
 @app.command()
+def index(
+    shards: Annotated[
+        list[str],
+        typer.Argument(help="A folder of tars, tars, or a pattern such as 'data-{000000..000012}.tar'; URLs too."),
+    ],
+    out: Annotated[
+        str | None, typer.Option(help="Folder to write the index into, or a URL. [default: where the tars lie]")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
+    frames_per_segment: Annotated[
+        int | None, typer.Option(help="Frames in every segment, instead of --frames.")
+    ] = None,
+    segment: Annotated[float, typer.Option(help="Seconds of a segment.")] = 1.0,
+    size: Annotated[int | None, typer.Option(help="Short side of decoded frames, in pixels. [default: 256]")] = None,
+    fit: Annotated[
+        Fit | None, typer.Option(help="short keeps the aspect, square the centre square. [default: short]")
+    ] = None,
+    image_fps: Annotated[
+        float | None, typer.Option(help="Of pictures: how many a second. [default: spread over the sound, or 1]")
+    ] = None,
+    audio_rate: AudioRateOption = "16000",
+    audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
+    require: Annotated[Require, typer.Option(help="What a clip must have.")] = "av",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=json.FIELD", help="A label set out of json members, such as instrument=json.label."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="File with the names of cls members' classes, one a line.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes. [default: usable cores]")] = None,
+    clip_timeout: Annotated[float, typer.Option(help="Seconds after which a sample is rejected.")] = 60.0,
+    max_rejects: Annotated[
+        float, typer.Option(help="Share of samples that may be rejected; above it the exit code is 3.")
+    ] = 1.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the index in OUT; never a tar.")] = False,
+    storage_option: StorageOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make a data set of WebDataset tars that others wrote: an index beside them, or elsewhere.
+
+    Samples hold a video (mp4, webm, mkv, …) or pictures (jpg), sound (wav, flac, mp3, …, or the video's), and json,
+    txt, cls. What cannot be decoded goes to OUT/rejects.jsonl with a reason; tars are never written to.
+
+    \b
+    Examples:
+      shardkit index 'data-{000000..000012}.tar' --label instrument=json.label
+      shardkit index tars --out index --frames-per-segment 4 --require video
+      shardkit index s3://bucket/tars --out index
+    """  # noqa: D301
+    import shardkit
+    from shardkit.cli.show_index import IndexDisplay, show_index_report
+    from shardkit.cli.storage_options import parse_storage_options
+    from shardkit.cli.termination import GOES_ON, ended_by_sigterm
+
+    with ended_by_sigterm(GOES_ON), IndexDisplay(quiet=json_) as display:
+        report = shardkit.index(
+            shards,
+            out=out,
+            frames=frames,
+            fps=fps,
+            frames_per_segment=frames_per_segment,
+            segment_s=segment,
+            size=size,
+            fit=fit,
+            image_fps=image_fps,
+            audio_rate=_audio_rate(audio_rate),
+            audio_channels=audio_channels,
+            require=require,
+            label=_pairs("--label", label, "NAME=json.FIELD is needed, such as instrument=json.label"),
+            classes=classes,
+            workers=workers,
+            clip_timeout_s=clip_timeout,
+            max_rejects=max_rejects,
+            resume=resume,
+            overwrite=overwrite,
+            storage_options=parse_storage_options(storage_option),
+            progress=display.update,
+        )
+    if json_:
+        _print_json(report.to_json())
+    else:
+        show_index_report(report)
+
+
+@app.command()
 def info(
-    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    path: Annotated[str, typer.Argument(help="A data set: a folder, a URL, or a pattern of tars.")],
+    storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Show what is in a data set: clips, hours, classes, flags, rejects, settings.
@@ -183,10 +300,11 @@ def info(
     """  # noqa: D301
     import shardkit
     from shardkit.cli.show import show_info
+    from shardkit.cli.storage_options import parse_storage_options
     from shardkit.report.info import dataset_info
 
-    dataset = shardkit.open(path)
-    numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index)
+    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option))
+    numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index, dataset.rows)
     if json_:
         _print_json(numbers.to_json())
     else:
@@ -195,12 +313,13 @@ def info(
 
 @app.command()
 def stats(
-    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    path: Annotated[str, typer.Argument(help="A data set.")],
     split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
     modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = "audio",
     frontend: Annotated[FrontEnd | None, typer.Option(help="Of audio: whose features. [default: ast]")] = None,
     size: Annotated[int | None, typer.Option(help="Of video: crop the centre, where frames differ in size.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes. [default: as in shardkit.loader]")] = None,
+    storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute mean and standard deviation of a split, for a front end or for normalising frames.
@@ -211,6 +330,7 @@ def stats(
       shardkit stats shards --split train --modality video
     """  # noqa: D301
     from shardkit.cli.statistics import measure_statistics, show_statistics
+    from shardkit.cli.storage_options import parse_storage_options
 
     measured = measure_statistics(
         path,
@@ -219,6 +339,7 @@ def stats(
         frontend=frontend,
         size=size,
         workers=workers,
+        storage_options=parse_storage_options(storage_option),
         quiet=json_,
     )
     if json_:
@@ -229,7 +350,7 @@ def stats(
 
 @app.command()
 def bench(
-    path: Annotated[str, typer.Argument(help="A packed data set.")],
+    path: Annotated[str, typer.Argument(help="A data set: a folder or a URL.")],
     split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
     batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
@@ -248,6 +369,14 @@ def bench(
     consumer_ms: Annotated[
         float, typer.Option(help="Python that the loop burns on each batch: would yours be held up?")
     ] = 0.0,
+    cache_dir: Annotated[str | None, typer.Option(help="Keep shards from afar in this folder.")] = None,
+    cache_limit: Annotated[str | None, typer.Option(help="So much of them at most, such as 200GB.")] = None,
+    shuffle_shards: Annotated[
+        int | None, typer.Option(help="Shuffle among so many shards at a time. [default: all]")
+    ] = None,
+    locality: Annotated[Locality | None, typer.Option(help="node: each machine its share of the shards.")] = None,
+    storage_timeout: Annotated[float, typer.Option(help="Seconds that a read over the network is tried.")] = 120.0,
+    storage_option: StorageOption = None,
     json_: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write all figures here as JSON; - prints only them.")
     ] = None,
@@ -258,11 +387,16 @@ def bench(
     """Measure how fast a data set loads on this machine, and say what holds it up.
 
     \b
+    Under torchrun all ranks measure together, and the first one adds them up.
+
+    \b
     Examples:
       shardkit bench shards --split train --size 224
+      torchrun --nproc-per-node 4 -m shardkit bench s3://bucket/shards --size 224 --cache-dir /scratch/cache
       shardkit bench shards --size 224 --workers 1,2,4,8 --consumer-ms 12 --json bench.json --plot bench.png
     """  # noqa: D301
     from shardkit.cli.bench import run_bench
+    from shardkit.cli.storage_options import parse_storage_options
 
     run_bench(
         path,
@@ -277,6 +411,14 @@ def bench(
             "modalities": tuple(name.strip() for name in modalities.split(",")),
             "decoder": decoder,
             "worker_type": worker_type,
+            "shuffle_shards": shuffle_shards,
+            "locality": locality,
+        },
+        storage={
+            "storage_options": parse_storage_options(storage_option),
+            "cache_dir": cache_dir,
+            "cache_limit": cache_limit,
+            "storage_timeout_s": storage_timeout,
         },
         workers=workers,
         seconds=seconds,
@@ -296,6 +438,7 @@ def relabel(
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
+    storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Give packed clips other labels, events and splits; media are untouched.
@@ -305,21 +448,26 @@ def relabel(
       shardkit relabel shards AVO-65-corrected.csv --split 90/10
     """  # noqa: D301
     import shardkit
+    from shardkit.cli.storage_options import parse_storage_options
+    from shardkit.cli.termination import ended_by_sigterm
 
-    report = shardkit.relabel(
-        path,
-        annotations,
-        format=format,
-        column=_columns(column),
-        split=split,
-        split_group=split_group,
-        stratify=stratify,
-        seed=seed,
-    )
+    with ended_by_sigterm("the data set is whole, with its old labels or with all of the new ones"):
+        report = shardkit.relabel(
+            path,
+            annotations,
+            format=format,
+            column=_pairs("--column", column, COLUMN_NEEDED),
+            split=split,
+            split_group=split_group,
+            stratify=stratify,
+            seed=seed,
+            storage_options=parse_storage_options(storage_option),
+        )
     if json_:
         _print_json(asdict(report))
         return
-    typer.echo(f"relabelled {report.relabelled:,} clips; the msg members in the tars stay as they were packed")
+    stays = "; the msg members in the tars stay as they were packed" if report.packed else ""
+    typer.echo(f"relabelled {report.relabelled:,} clips{stays}")
     if report.unnamed:
         typer.echo(
             f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now, and they have no "
@@ -331,14 +479,22 @@ def relabel(
         typer.echo(f"{report.unread:,} rows of {annotations} cannot be used; packing it would name each")
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str]:
-    columns = {}
-    for pair in pairs or ():
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise UsageError(f"--column {pair}: OURS=THEIRS is needed, such as id=ytid")
-        columns[ours] = theirs
-    return columns
+def _audio_rate(said: str) -> int | Literal["native"]:
+    if said == "native":
+        return "native"
+    if not said.isdecimal():
+        raise UsageError(f"--audio-rate {said}: a number of Hz, or native, is needed")
+    return int(said)
+
+
+def _pairs(option: str, said: list[str] | None, needed: str) -> dict[str, str]:
+    pairs = {}
+    for pair in said or ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {pair}: {needed}")
+        pairs[name] = value
+    return pairs
 
 
 def _print_json(content: dict[str, Any]) -> None:

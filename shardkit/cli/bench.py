@@ -15,16 +15,18 @@ from rich.table import Table
 import shardkit
 from shardkit.cli import EXIT_INTERRUPTED
 from shardkit.cli.machine import machine, versions
-from shardkit.cli.sizes import shown_size
 from shardkit.cli.throughput_plot import check_plot, draw_throughput, write_plot
 from shardkit.errors import StorageError, UsageError
+from shardkit.sizes import shown_size
 from shardkit.storage.files import is_stream, local_path, write_named
 
 if TYPE_CHECKING:
+    from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
     from shardkit.loading.measure import Measurement
 
 ENDLESS_EPOCHS = 1 << 40
+WARM_SHARE = 0.99
 STANDARD_OUTPUT = "-"
 STAGES = {
     "read": "read",
@@ -51,12 +53,17 @@ class Bench:
     machine: Mapping[str, Any]
     """As it was before."""
     measurements: tuple["Measurement", ...]
+    """Of all ranks together."""
+    ranks: tuple[tuple["RankMeasurement", ...], ...] = ()
+    """Of each rank, where there are several; one item a measurement."""
     interrupted: bool = False
     """Whether there would have been more of them."""
 
     @property
     def cache(self) -> str:
-        """What is known of the page cache."""
+        """What is known of where the bytes came from."""
+        if any(one.stats.is_far for one in self.measurements):
+            return ", ".join(dict.fromkeys(map(_far, self.measurements)))
         if all(one.passes_before >= 1 for one in self.measurements):
             return "warm after the first pass"
         return "unknown"
@@ -73,8 +80,47 @@ class Bench:
             "cache": self.cache,
             "machine": dict(self.machine),
             "versions": versions(),
-            "results": [one.to_json() for one in self.measurements],
+            "results": [self._result(place) for place in range(len(self.measurements))],
         }
+
+    def _result(self, place: int) -> dict[str, Any]:
+        result = self.measurements[place].to_json()
+        if self.ranks:
+            ranks = self.ranks[place]
+            result |= {"nodes": _by_node(ranks), "ranks": [rank.to_json() for rank in ranks]}
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class RankMeasurement:
+    """What one of several ranks measured."""
+
+    node: str
+    measurement: "Measurement"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for machines."""
+        return {"node": self.node, **self.measurement.to_json()}
+
+
+def _by_node(ranks: Sequence[RankMeasurement]) -> dict[str, dict[str, float]]:
+    """Rates of each machine."""
+    nodes: dict[str, dict[str, float]] = {}
+    for rank in ranks:
+        node = nodes.setdefault(rank.node, {"ranks": 0, "clips_per_s": 0.0, "mb_per_s": 0.0})
+        stats = rank.measurement.stats
+        node["ranks"] += 1
+        node["clips_per_s"] += stats.clips_per_s
+        node["mb_per_s"] += stats.mb_per_s
+    return nodes
+
+
+def _far(one: "Measurement") -> str:
+    """Whether what came over a network was on this machine already."""
+    share = one.stats.cached_share
+    if share >= WARM_SHARE:
+        return "warm: all clips from copies on this machine"
+    return f"cold: {1 - share:.0%} of the clips over the network"
 
 
 def parse_workers(text: str | None) -> tuple[int | None, ...]:
@@ -95,6 +141,7 @@ def run_bench(
     path: str,
     options: Mapping[str, Any],
     *,
+    storage: Mapping[str, Any],
     workers: str | None,
     seconds: float,
     consumer_ms: float,
@@ -103,7 +150,8 @@ def run_bench(
 ) -> None:
     """Measures with each number of workers, prints the figures and writes the files asked for.
 
-    Standard error says how far it is. What Ctrl-C cuts short is printed and written as far as it came.
+    Under torchrun all ranks measure at once, and the first one adds them up. Standard error says how far it is. What
+    Ctrl-C cuts short is printed and written as far as it came.
 
     Raises:
         UsageError: An option is wrong.
@@ -123,27 +171,40 @@ def run_bench(
     if plot is not None:
         check_plot(plot)
     console = Console(stderr=True, quiet=printed, markup=False, highlight=False, soft_wrap=True)
+    from shardkit.loading.rank_group import RankGroup
+
     ran_on = machine()
-    measurements: list[Measurement] = []
-    try:
-        dataset = shardkit.open(path)
-        if options["split"] is not None:
-            dataset = dataset.select(split=options["split"])
-        for one in _measurements(path, options, counts, seconds=seconds, consumer_ms=consumer_ms, console=console):
-            measurements.append(one)  # noqa: PERF402 - keeps those that are done when it is cut short
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted: {len(measurements)} of {len(counts)} numbers of workers measured", err=True)
-        if not measurements:
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    measurements: list[tuple[RankMeasurement, ...]] = []
+    with RankGroup() as group:
+        console.quiet = printed or not group.is_first
+        try:
+            dataset = shardkit.open(path, **storage)
+            if options["split"] is not None:
+                dataset = dataset.select(split=options["split"])
+            consumer_s = consumer_ms / 1000
+            for one in _measurements(dataset, options, counts, seconds=seconds, consumer_s=consumer_s, console=console):
+                told = group.gather(RankMeasurement(group.node(), one))
+                measurements.append(tuple(told))
+        except KeyboardInterrupt:
+            if not group.is_alone:
+                raise
+            typer.echo(f"interrupted: {len(measurements)} of {len(counts)} numbers of workers measured", err=True)
+            if not measurements:
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+        if not group.is_first:
+            return
+    from shardkit.loading.measure import Measurement
+
     bench = Bench(
-        path=path,
+        path=str(dataset.folder),
         name=dataset.folder.name,
         clips=len(dataset),
         options=options,
         seconds=seconds,
         consumer_ms=consumer_ms,
         machine=ran_on,
-        measurements=tuple(measurements),
+        measurements=tuple(Measurement.joined([rank.measurement for rank in ranks]) for ranks in measurements),
+        ranks=() if group.is_alone else tuple(measurements),
         interrupted=len(measurements) < len(counts),
     )
     try:
@@ -158,12 +219,12 @@ def run_bench(
 
 
 def _measurements(
-    path: str,
+    dataset: "Dataset",
     options: Mapping[str, Any],
     counts: Sequence[int | None],
     *,
     seconds: float,
-    consumer_ms: float,
+    consumer_s: float,
     console: Console,
 ) -> "Iterator[Measurement]":
     from shardkit.loading.measure import measure
@@ -171,12 +232,12 @@ def _measurements(
     for count in counts:
 
         def start(count: int | None = count) -> "Loader":
-            loader = shardkit.loader(path, workers=count, epochs=ENDLESS_EPOCHS, **options)
+            loader = shardkit.loader(dataset, workers=count, epochs=ENDLESS_EPOCHS, **options)
             # A line and no moving bar, which would take its share of a core; after what may be wrong with options.
             console.print(f"measuring {seconds:g} s with {_workers(count)}")
             return loader
 
-        yield measure(start, seconds=seconds, consumer_s=consumer_ms / 1000)
+        yield measure(start, seconds=seconds, consumer_s=consumer_s)
 
 
 def _write(bench: Bench, *, report: Path | None, plot: Path | None) -> None:
@@ -220,8 +281,22 @@ def show_bench(bench: Bench) -> None:
 
     measured = bench.measurements
     stats = [one.stats for one in measured]
+    nodes = [_by_node(ranks) for ranks in bench.ranks]
     row("clips/s", [f"{one.clips_per_s:,.1f}" for one in stats])
-    row("read, MB/s", [f"{one.mb_per_s:,.1f}" for one in stats], ends=True)
+    for node in nodes[0] if nodes else ():
+        row(f"  {node}, {nodes[0][node]['ranks']:g} ranks", [f"{of[node]['clips_per_s']:,.1f}" for of in nodes])
+    row("read, MB/s", [f"{one.mb_per_s:,.1f}" for one in stats], ends=not nodes)
+    for node in nodes[0] if nodes else ():
+        is_last = node == list(nodes[0])[-1]
+        row(f"  {node}", [f"{of[node]['mb_per_s']:,.1f}" for of in nodes], ends=is_last)
+    if any(one.is_far for one in stats):
+        told = [one.storage_json() for one in stats]
+        row("requests a clip", [f"{one['requests_per_clip']:.2f}" for one in told])
+        row("kB a clip over the network", [f"{one['bytes_per_clip'] / 1000:,.0f}" for one in told])
+        for share in ("p50", "p99"):
+            row(f"a request takes, ms ({share})", [f"{1000 * one[f'latency_{share}_s']:.1f}" for one in told])
+        row("retries", [f"{one['retries']:,}" for one in told])
+        row("clips from copies", [f"{one['cached_share']:.0%}" for one in told], ends=True)
     stages = [one.stages_s() for one in stats]
     row("a worker's time a clip, ms", [f"{1000 * sum(one.values()):.2f}" for one in stages])
     for stage, name in STAGES.items():
@@ -239,7 +314,9 @@ def show_bench(bench: Bench) -> None:
         console.print(f"{_workers(of.workers)}: {of.verdict}")
         if of.replaced_workers:
             console.print(f"  {of.replaced_workers} workers died or hung meanwhile and were replaced")
-    if bench.cache == "unknown":
+    if any(one.is_far for one in stats):
+        console.print(bench.cache)
+    elif bench.cache == "unknown":
         console.print(
             f"page cache: unknown; not all {bench.clips:,} clips had been loaded when measuring began, and disks may "
             "show in `read`: run it again, or longer",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import shardkit
-from shardkit.cli.show import LINE_EVERY_S
+from shardkit.cli.run_display import LINE_EVERY_S
 
 if TYPE_CHECKING:
     from shardkit.loading.batch import Batch
@@ -70,6 +70,7 @@ def measure_statistics(
     frontend: "FrontEndName | None",
     size: int | None,
     workers: int | None,
+    storage_options: dict[str, Any] | None,
     quiet: bool,
 ) -> MeasuredStatistics:
     """Computes them, with the progress on standard error.
@@ -81,6 +82,7 @@ def measure_statistics(
         frontend: Of `audio`: whose features; None is DEFAULT_FRONT_END.
         size: Of `video`: height and width that frames are cropped to; None needs frames of one size.
         workers: As in `shardkit.loader`.
+        storage_options: As in `shardkit.open`.
         quiet: Without the progress.
 
     Raises:
@@ -92,7 +94,7 @@ def measure_statistics(
         raise shardkit.UsageError(_other("--frontend", frontend, of="audio", this=modality))
     if modality == "audio" and size is not None:
         raise shardkit.UsageError(_other("--size", size, of="video", this=modality))
-    dataset = shardkit.open(path)
+    dataset = shardkit.open(path, storage_options=storage_options)
     if split is not None:
         dataset = dataset.select(split=split)
     rate_hz = front = None

@@ -1,6 +1,7 @@
 """Digests: 64-bit xxh3 of members, packets and seconds of audio; 128-bit xxh3 of whole files."""
 
-from typing import Any
+import json
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -27,3 +28,33 @@ def file_digest(data: Any) -> str:
     hasher = FileHasher()
     hasher.update(data)
     return str(hasher.hexdigest())
+
+
+def json_digest(content: Any) -> str:
+    """The digest of plain values, as those of a file that holds them as JSON in one certain way."""
+    return file_digest(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode())
+
+
+class HashingFile:
+    """A file to write that counts and digests what passes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hasher = FileHasher()
+        self.size_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed; Arrow asks."""
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        """Writes all of the data."""
+        self._hasher.update(data)
+        self.size_bytes += len(data)
+        return self._file.write(data)
+
+    @property
+    def digest(self) -> str:
+        """xxh3_128 of what was written, as the manifest has it."""
+        return str(self._hasher.hexdigest())

@@ -4,7 +4,7 @@ Lists and strings have 64-bit offsets: 10 million clips of 300 frames are more p
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from shardkit.clip import EVENT_MODALITIES, Event, Scalar
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
-from shardkit.format.digest import file_digest
-from shardkit.format.manifest import FORMAT_VERSION
+from shardkit.format.digest import HashingFile, file_digest
+from shardkit.format.manifest import FORMAT_VERSION, FileInfo
 from shardkit.format.record import AudioLayout, Member, Placed, VideoLayout
 from shardkit.taxonomy import LabelSet
 
@@ -146,6 +146,26 @@ def column_value(value: Scalar, kind: pa.DataType) -> Scalar:
     return str(value) if kind == pa.large_string() and value is not None else value
 
 
+def joined(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """The one record batch of an index, of many."""
+    table = pa.Table.from_batches(batches, schema).combine_chunks()
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def counts_of(column: pa.Array) -> dict[str, int]:
+    """How often each text stands in a column, by text."""
+    counted = column.value_counts()
+    return dict(sorted(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)))
+
+
+def write_index(file: BinaryIO, batch: pa.RecordBatch) -> FileInfo:
+    """Writes `index.arrow` into a file; in memory, an index of ten million clips would stand once more."""
+    sink = HashingFile(file)
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return FileInfo(sink.size_bytes, sink.digest)
+
+
 def encode_index(batch: pa.RecordBatch) -> bytes:
     """The Arrow IPC file of one record batch."""
     sink = pa.BufferOutputStream()
@@ -154,20 +174,19 @@ def encode_index(batch: pa.RecordBatch) -> bytes:
     return bytes(memoryview(sink.getvalue()))
 
 
-def decode_index(buffer: Any, *, path: str, digest: str) -> "ClipIndex":
+def decode_index(buffer: Any, *, path: str, digest: str | None) -> "ClipIndex":
     """An index over the bytes of `index.arrow`, which it keeps and does not copy.
 
     Args:
         buffer: The file's bytes.
         path: For messages.
-        digest: xxh3_128 that the manifest gives for the file.
+        digest: xxh3_128 that the manifest gives for the file; None where it has been compared already.
 
     Raises:
         CorruptShardError: The bytes are others than the manifest vouches for.
         FormatVersionError: It was written in another format version.
     """
-    found = file_digest(buffer)
-    if found != digest:
+    if digest is not None and (found := file_digest(buffer)) != digest:
         # Arrow trusts its bytes: columns of a damaged file can end the process. Only the version is safe to look at.
         check_version(buffer, path=path)
         raise CorruptShardError(
@@ -230,6 +249,10 @@ class Ragged:
         """Row `row`'s values, a view."""
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
+    def counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many values each of `rows` has."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
 
 def ragged_places(
     offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
@@ -270,6 +293,7 @@ class ClipIndex:
         self.video_offset, self.video_bytes = plain("video_offset"), plain("video_bytes")
         self.video_xxh3 = plain("video_xxh3")
         self.audio_offset, self.audio_bytes = plain("audio_offset"), plain("audio_bytes")
+        self.audio_xxh3 = plain("audio_xxh3")
         self.message_offset, self.message_bytes = plain("message_offset"), plain("message_bytes")
         self.message_xxh3 = plain("message_xxh3")
         self.height, self.width = plain("height"), plain("width")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
-from shardkit.format.digest import file_digest
+from shardkit.format.digest import json_digest
 from shardkit.taxonomy import LabelSet
 
 FORMAT_VERSION = 1
@@ -15,7 +15,7 @@ MANIFEST_NAME = "dataset.json"
 INDEX_NAME = "index.arrow"
 REJECTS_NAME = "rejects.jsonl"
 SHARD_NAME = r"[A-Za-z0-9_-]+-[0-9]{6,}\.tar"
-"""What a shard is called."""
+"""What a shard that was packed is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,14 @@ class Manifest:
     index: FileInfo
     annotations: Mapping[str, Any]
     """Name, format, rows and digest of the annotation file."""
+    packed: bool = True
+    """Whether shardkit wrote the shards; if not, nobody has vouched for what is in them."""
+    base: str | None = None
+    """Folder or URL that shard names are relative to; None: the folder of the manifest."""
 
     def digest(self) -> str:
         """Digest of the manifest's content: it names the data set, media, labels and all."""
-        return file_digest(_canonical(self._content()))
+        return json_digest(self._content())
 
     def to_bytes(self) -> bytes:
         """The file `dataset.json`."""
@@ -70,7 +74,11 @@ class Manifest:
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
     def _content(self) -> dict[str, Any]:
-        return {
+        # What packing never says is not there: its manifests are as they were before there was anything else.
+        optional: dict[str, Any] = {} if self.packed else {"packed": False}
+        if self.base is not None:
+            optional["base"] = self.base
+        return optional | {
             "format": "shardkit",
             "format_version": FORMAT_VERSION,
             "order_version": self.order_version,
@@ -111,7 +119,7 @@ class Manifest:
                 "install the shardkit that wrote it, or pack again",
             )
         said = content.pop("digest", None)
-        found = file_digest(_canonical(content))
+        found = json_digest(content)
         if said != found:
             raise CorruptShardError(
                 f"{path}: digest {said}, its content has {found}; the file was edited or damaged: copy it again "
@@ -124,6 +132,7 @@ class Manifest:
 
     @classmethod
     def _from_content(cls, content: Mapping[str, Any]) -> "Manifest":
+        packed = content.get("packed", True)
         return cls(
             name=content["name"],
             order_version=content["order_version"],
@@ -139,17 +148,21 @@ class Manifest:
             annotations=content["annotations"],
             index=FileInfo(content["index"]["bytes"], content["index"]["xxh3"]),
             shards=tuple(
-                ShardInfo(_shard_name(s["name"]), s["clips"], s["bytes"], s["xxh3"]) for s in content["shards"]
+                ShardInfo(_shard_name(s["name"], packed=packed), s["clips"], s["bytes"], s["xxh3"])
+                for s in content["shards"]
             ),
+            packed=packed,
+            base=content.get("base"),
         )
 
 
-def _shard_name(name: str) -> str:
-    # Names are opened, and deleted by --overwrite: none may lead out of the folder.
-    if not re.fullmatch(SHARD_NAME, name):
+def _shard_name(name: str, *, packed: bool) -> str:
+    # Names are opened, and those of packed ones deleted by --overwrite: none may lead out of the folder.
+    if not (re.fullmatch(SHARD_NAME, name) if packed else is_inside(name)):
         raise ValueError(f"{name!r} is no shard's name")
     return name
 
 
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+def is_inside(name: str) -> bool:
+    """Whether a relative path, such as the name of a shard that was not packed here, stays below where it starts."""
+    return "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))

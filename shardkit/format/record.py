@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shardkit.clip import Event, Scalar
 
@@ -19,16 +20,22 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class VideoLayout:
-    """Where the frames lie inside the video member."""
+    """Where the frames lie inside the video member, or which frames of it are sampled."""
 
     height: int
     width: int
     packet_offset: tuple[int, ...]
-    """Byte of the member at which each frame's packet begins."""
+    """Byte of the member at which each frame's packet begins; empty, as the next two, where the whole member is decoded
+    to have them."""
     packet_bytes: tuple[int, ...]
     packet_xxh3: tuple[int, ...]
     frame_time_s: tuple[float, ...]
     """True time of each frame by the source's pts, in seconds from the clip's start; may be slightly negative."""
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> "VideoLayout":
+        """A layout as a worker process sent it, with lists for tuples."""
+        return cls(**_with_tuples(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class AudioLayout:
     """Digest of each second's bytes as they are stored; the last second may be shorter."""
     second_bytes: tuple[int, ...] = ()
     """Bytes of each second, side by side from `data_offset` on; empty for PCM, where they follow from the rate."""
+
+    @classmethod
+    def from_wire(cls, data: Mapping[str, Any]) -> "AudioLayout":
+        """A layout as a worker process sent it, with lists for tuples."""
+        return cls(**_with_tuples(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +90,8 @@ class Placed:
     shard: int
     video: Member | None
     audio: Member | None
-    message: Member
+    message: Member | None
+
+
+def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}

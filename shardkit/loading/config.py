@@ -1,8 +1,8 @@
 """LoaderConfig: the options of a loader, checked once."""
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +11,7 @@ from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
 from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
+from shardkit.storage.locations import PathLike
 
 MODALITIES = ("video", "audio")
 SHARE = (0.0, 1.0)
@@ -34,6 +35,8 @@ class LoaderConfig:
     views: int | tuple[int, int] | None = None
     columns: tuple[str, ...] = ()
     shuffle: bool = True
+    shuffle_shards: int | None = None
+    locality: Literal["node"] | None = None
     seed: int = 0
     epochs: int | None = None
     drop_last: bool = False
@@ -46,15 +49,23 @@ class LoaderConfig:
     verify: bool = True
     device: torch.device | str | None = None
     timeout_s: float = 60.0
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # they may hold secrets
+    cache_dir: PathLike | None = None
+    cache_limit: int | str | None = None
+    storage_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "frames", "epochs", "workers"):
+        for name in ("batch_size", "frames", "epochs", "workers", "shuffle_shards"):
             value = getattr(self, name)
             if name == "batch_size" or value is not None:
                 _check_count(name, value)
         for name in ("shuffle", "drop_last", "verify"):
             # "no" out of a configuration file would be true.
             _check_choice(name, getattr(self, name), (True, False))
+        if self.shuffle_shards is not None and not self.shuffle:
+            raise UsageError(
+                f"shuffle_shards={self.shuffle_shards} says how clips are shuffled, and shuffle=False: leave one out"
+            )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
             raise UsageError(f"seed={self.seed!r}: a whole number from 0 to 2**64 - 1 is needed")
         for side in self.frame_size or ():
@@ -68,6 +79,7 @@ class LoaderConfig:
         _check_number("flip", self.flip, SHARE, needed="a chance from 0 to 1")
         self._check_views()
         _check_choice("decoder", self.decoder, ("auto", "decord"))
+        _check_choice("locality", self.locality, ("node", None))
         _check_choice("worker_type", self.worker_type, ("process", "thread"))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
         if not self.modalities or set(self.modalities) - set(MODALITIES):

@@ -38,7 +38,7 @@ class Crew(Protocol):
         """Closes a fork's copies of descriptors."""
 
     def stop(self) -> bool:
-        """Ends all workers, whose token pipe has been closed before; False if one still runs."""
+        """Ends all workers, whose wake pipes have been closed before; False if one still runs."""
 
 
 class ProcessCrew:

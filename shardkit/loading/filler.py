@@ -1,9 +1,9 @@
-"""SlotFiller: one clip from its shard into a slot: prepare, read, check, decode."""
+"""SlotFiller: one clip from its shard into a slot: plan, place, read, check, decode."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Protocol
+from typing import Any, Protocol
 
 from shardkit.errors import CorruptShardError, DataError, StorageError
 from shardkit.format.digest import xxh3
@@ -11,20 +11,23 @@ from shardkit.format.index import ClipIndex
 from shardkit.loading.frame_codecs import frame_codec
 from shardkit.loading.frames import FrameFiller
 from shardkit.loading.plan import Bytes, ClipPlan, Slot
-from shardkit.loading.sound import SoundFiller
+from shardkit.loading.sound import sound_filler
 from shardkit.loading.tally import Tally
 from shardkit.planning.sampling import place_window
 from shardkit.planning.views import View
-from shardkit.storage.shards import ShardReader
+from shardkit.storage.ranges import RangeReader
 
 
 class Part(Protocol):
     """What a clip's slot gets from one member: frames or samples."""
 
     ranges: list[tuple[int, int]]
-    """(offset in the shard, size) of what must be read, ascending."""
+    """(offset in the shard, size) of what must be read; ascending where shardkit wrote the shard."""
     into: list[Bytes]
-    """Where each is read to; none where that is left to the reader."""
+    """Where each is read to; none where that is left to the reader, or before it is placed."""
+
+    def place(self, slot: Slot) -> None:
+        """Takes its place in a slot, and writes there what is known without the bytes."""
 
     def pieces(self, data: Sequence[Bytes]) -> Iterable[tuple[Bytes, int, int]]:
         """What is checked of the ranges' bytes: bytes, their digest, their place in the shard."""
@@ -33,29 +36,43 @@ class Part(Protocol):
         """Decodes the ranges' bytes into the slot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+Read = dict[Part, list[Bytes]]
+"""What was read of each part: a range each."""
+
+
+@dataclass(slots=True)
+class Planned:
     """A clip of which all is known but its bytes."""
 
     row: int
-    slot: Slot
+    windows_s: list[tuple[float, float]]
     frames: Part | None
     sound: Part | None
     parts: list[Part]
     """Those two, where they are, in the order in which they are read."""
+    slot: Slot | None = None
+    """Where it goes; None before it is placed."""
+    begun: Any = None
+    """What the reader wants back of what it has begun to read of it."""
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """(offset in the shard, size) of all that is read of it."""
+        return [place for part in self.parts for place in part.ranges]
 
 
 class SlotFiller:
     """Fills slots as a plan says; has its own reader and scratch memory, so one belongs to one thread.
 
-    A clip is prepared and filled in two calls, so that a run of clips can be prepared at once: Python takes three times
-    as long behind a decoder that has swept the caches (100 µs a clip instead of 30).
+    A clip is planned, begun, placed, read and filled, each in a call of its own. Bytes from afar are asked for
+    before there is a slot for them, it is known what a worker waits for, and a run of clips is placed at once: Python
+    takes three times as long behind a decoder that has swept the caches (100 µs a clip instead of 30).
 
     Attributes:
         tally: What it has done so far, and how long each stage took.
     """
 
-    def __init__(self, index: ClipIndex, reader: ShardReader, plan: ClipPlan) -> None:
+    def __init__(self, index: ClipIndex, reader: RangeReader, plan: ClipPlan) -> None:
         self._index = index
         self._reader = reader
         self._plan = plan
@@ -63,63 +80,101 @@ class SlotFiller:
         if plan.video is not None:
             self._frames = FrameFiller(index, plan.video, plan.rules, frame_codec(index, plan.video))
         if plan.audio is not None:
-            self._sound = SoundFiller(index, plan.audio, verify=plan.verify)
+            self._sound = sound_filler(index, plan.audio, verify=plan.verify)
         self.tally = Tally()
 
-    def prepare(self, slot: Slot, *, row: int, position: int, epoch: int) -> Prepared:
-        """Writes into `slot` what the index says of clip `row`: windows, times, counts; reads nothing.
+    def plan(self, *, row: int, position: int, epoch: int) -> Planned:
+        """What the index says of clip `row`: windows, frames, seconds, and where their bytes are.
 
         Raises:
             DataError: The index contradicts itself.
         """
         try:
-            return self._prepared(slot, row, position, epoch)
+            return self._planned(row, position, epoch)
         except DataError as exc:
             raise self._named(row, exc) from exc
 
-    def _prepared(self, slot: Slot, row: int, position: int, epoch: int) -> Prepared:
+    def _planned(self, row: int, position: int, epoch: int) -> Planned:
         index = self._index
         views = self._plan.rules.views(epoch=epoch, position=position)
         windows_s = self._windows_s(row, views)
-        slot["window_s"][...] = windows_s
         frames = sound = None
         if self._frames is not None and index.video_bytes[row]:
-            frames = self._frames.part(slot, row, views, windows_s)
+            frames = self._frames.part(row, views, windows_s)
         if self._sound is not None and index.audio_bytes[row]:
-            sound = self._sound.part(slot, row, windows_s)
-        slot["has_video"][...] = frames is not None
-        slot["has_audio"][...] = sound is not None
-        # In the order of the file, and what has a place of its own last.
+            sound = self._sound.part(row, windows_s)
         parts: list[Part] = [part for part in (frames, sound) if part is not None]
-        parts.sort(key=lambda part: (bool(part.into), part.ranges[:1]))
-        return Prepared(row, slot, frames, sound, parts)
+        parts.sort(key=lambda part: part.ranges[:1])
+        return Planned(row, windows_s, frames, sound, parts)
 
-    def fill(self, clip: Prepared) -> None:
-        """Fills what was prepared: all of its slot is written then, whatever it held before.
+    def begin(self, clips: Sequence[Planned]) -> None:
+        """Begins to read what was planned, where the reader can do that ahead."""
+        begun = self._reader.begin([(int(self._index.shard[clip.row]), clip.ranges) for clip in clips])
+        for clip, its in zip(clips, begun, strict=True):
+            clip.begun = its
+
+    def forget(self, clip: Planned) -> None:
+        """Gives up what was begun of a clip."""
+        self._reader.forget(clip.begun)
+
+    def place(self, clip: Planned, slot: Slot) -> None:
+        """Writes into `slot` what is known of a planned clip without its bytes."""
+        slot["window_s"][...] = clip.windows_s
+        slot["has_video"][...] = clip.frames is not None
+        slot["has_audio"][...] = clip.sound is not None
+        for part in clip.parts:
+            part.place(slot)
+        # What has a place of its own comes last.
+        clip.parts.sort(key=lambda part: bool(part.into))
+        clip.slot = slot
+
+    def read(self, clip: Planned) -> Read:
+        """The bytes of a placed clip, checked.
 
         Raises:
-            DataError: The clip's bytes are not what was packed, or cannot be decoded.
+            CorruptShardError: They are not what was packed.
             StorageError: The shard cannot be read.
         """
+        began_ns = perf_counter_ns()
+        data = self._read(clip)
+        read_ns = perf_counter_ns()
+        if self._plan.verify:
+            try:
+                self._check(clip, data)
+            except CorruptShardError:
+                # Perhaps a copy is damaged, or what came over the network.
+                shard, ranges, into = self._wanted(clip)
+                anew = self._reader.read_anew(shard, ranges, into)
+                if anew is None:
+                    raise
+                data = _by_part(clip, ranges, anew)
+                self._check(clip, data)
+        tally = self.tally
+        # Once, where picture and sound come out of the same member.
+        tally.read_bytes += sum(size for _, size in set(clip.ranges))
+        tally.read_ns += read_ns - began_ns
+        tally.check_ns += perf_counter_ns() - read_ns
+        return data
+
+    def fill(self, clip: Planned, data: Read) -> None:
+        """Fills the slot of a placed clip: all of it is written then, whatever it held before.
+
+        Raises:
+            DataError: The bytes cannot be decoded.
+        """
         try:
-            self._fill(clip)
-        except CorruptShardError:
-            raise
+            self._fill(clip, data)
         except DataError as exc:
             raise self._named(clip.row, exc) from exc
 
     def _named(self, row: int, error: DataError) -> DataError:
-        return DataError(f"{self.where(row)}: {error}; pack the clip again")
+        again = "pack the clip again" if self._plan.packed else "leave the clip out, or index its tar again"
+        return DataError(f"{self.where(row)}: {error}; {again}")
 
-    def _fill(self, clip: Prepared) -> None:
-        row, slot, frames, sound, parts, tally = clip.row, clip.slot, clip.frames, clip.sound, clip.parts, self.tally
+    def _fill(self, clip: Planned, data: Read) -> None:
+        slot, frames, sound, tally = clip.slot, clip.frames, clip.sound, self.tally
+        assert slot is not None
         began_ns = perf_counter_ns()
-        data = self._read(row, parts)
-        read_ns = perf_counter_ns()
-        if self._plan.verify:
-            for part in parts:
-                self._check(row, "video" if part is frames else "audio", part.pieces(data[part]))
-        checked_ns = perf_counter_ns()
         # Sound first: frames would sweep it out of the cache.
         if sound is not None:
             sound.fill(data[sound])
@@ -133,10 +188,7 @@ class SlotFiller:
             for name in ("video", "frame_times_s", "frame_count"):
                 slot[name][...] = 0
         tally.clips += 1
-        tally.read_bytes += sum(size for part in parts for _, size in part.ranges)
-        tally.read_ns += read_ns - began_ns
-        tally.check_ns += checked_ns - read_ns
-        tally.audio_ns += audio_ns - checked_ns
+        tally.audio_ns += audio_ns - began_ns
         tally.decode_ns += perf_counter_ns() - audio_ns
 
     def _windows_s(self, row: int, views: Sequence[View]) -> list[tuple[float, float]]:
@@ -145,29 +197,36 @@ class SlotFiller:
             return [(0.0, duration_s)] * len(views)
         return [place_window(duration_s, window_s, share=view.window) for view in views]
 
-    def _read(self, row: int, parts: Sequence[Part]) -> dict[Part, list[Bytes]]:
-        try:
-            read = self._reader.read(
-                int(self._index.shard[row]),
-                [place for part in parts for place in part.ranges],
-                [memory for part in parts for memory in part.into],
-            )
-        except (CorruptShardError, StorageError) as exc:
-            raise type(exc)(f"clip {self._index.text('key', row)!r}: {exc}") from exc
-        data = {}
-        for part in parts:
-            data[part], read = read[: len(part.ranges)], read[len(part.ranges) :]
-        return data
+    def _wanted(self, clip: Planned) -> tuple[int, list[tuple[int, int]], list[Bytes]]:
+        """Shard, ranges and places of a clip's bytes; the ranges ascend, or are read to places of their own."""
+        shard, into = int(self._index.shard[clip.row]), [memory for part in clip.parts for memory in part.into]
+        # Where others wrote the tar, pictures and sound lie in any order, and a video may be wanted for both.
+        return shard, clip.ranges if self._plan.packed else sorted(set(clip.ranges)), into
 
-    def _check(self, row: int, member: str, pieces: Iterable[tuple[Bytes, int, int]]) -> None:
-        for data, digest, offset in pieces:
-            found = xxh3(data)
-            if found != digest:
-                raise CorruptShardError(
-                    f"{self.where(row)}, {member} at byte {offset:,}: xxh3 is {found:016x}, index says {digest:016x}; "
-                    "the shard is damaged: copy it again or pack again",
-                )
+    def _read(self, clip: Planned) -> Read:
+        try:
+            shard, ranges, into = self._wanted(clip)
+            return _by_part(clip, ranges, self._reader.read(shard, ranges, into, begun=clip.begun))
+        except (CorruptShardError, StorageError) as exc:
+            raise type(exc)(f"clip {self._index.text('key', clip.row)!r}: {exc}") from exc
+
+    def _check(self, clip: Planned, data: Read) -> None:
+        for part in clip.parts:
+            for piece, digest, offset in part.pieces(data[part]):
+                found = xxh3(piece)
+                if found != digest:
+                    member = "video" if part is clip.frames else "audio"
+                    raise CorruptShardError(
+                        f"{self.where(clip.row)}, {member} at byte {offset:,}: xxh3 is {found:016x}, index says "
+                        f"{digest:016x}; the shard is damaged: copy it again, or pack or index again",
+                    )
 
     def where(self, row: int) -> str:
         """Shard and clip of an index row, for messages."""
         return f"{self._reader.name(int(self._index.shard[row]))}, clip {self._index.text('key', row)!r}"
+
+
+def _by_part(clip: Planned, ranges: list[tuple[int, int]], read: list[Bytes]) -> Read:
+    """What was read, for each part of a clip."""
+    found = dict(zip(ranges, read, strict=True))
+    return {part: [found[place] for place in part.ranges] for part in clip.parts}

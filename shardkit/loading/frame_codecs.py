@@ -39,6 +39,10 @@ class FrameCodec(Protocol):
 
 def frame_codec(index: ClipIndex, plan: VideoPlan) -> FrameCodec:
     """The codec that a plan asks for."""
+    if plan.codec == "source":
+        from shardkit.loading.source_frames import SourceFrames  # noqa: PLC0415 - FFmpeg is loaded where it is needed
+
+        return SourceFrames(index, plan)
     if plan.decoder == "decord":
         return Decord(index)
     if plan.codec == "raw":

@@ -21,6 +21,13 @@ class Cut:
     flip: bool
 
 
+def wanted_frames(cuts: Sequence[Cut]) -> list[int]:
+    """The stored frames that any view shows, ascending, each once."""
+    if len(cuts) == 1:
+        return list(dict.fromkeys(cuts[0].frames))
+    return sorted({frame for cut in cuts for frame in cut.frames})
+
+
 class FramePlaces:
     """The places of one clip's frames in `out`.
 
@@ -30,26 +37,26 @@ class FramePlaces:
             beside it and handed to `put`.
     """
 
-    def __init__(self, out: npt.NDArray[np.uint8], cuts: Sequence[Cut], *, height: int, width: int) -> None:
+    def __init__(
+        self, out: npt.NDArray[np.uint8], cuts: Sequence[Cut], frames: list[int], *, height: int, width: int
+    ) -> None:
         """Plans the places.
 
         Args:
             out: uint8 [V, T, h, w, 3], the slot.
             cuts: One a view.
+            frames: What `wanted_frames` says of them.
             height: Of the stored frames.
             width: Of the stored frames.
         """
         self._out = out
         self._cuts = cuts
+        self.frames = frames
         self.direct: npt.NDArray[np.uint8] | None = None
-        first = cuts[0]
-        self.frames = list(dict.fromkeys(first.frames))
-        if len(cuts) == 1 and not first.flip and (height, width) == out.shape[2:4]:
-            self.direct = out[0][: len(self.frames)]
+        if len(cuts) == 1 and not cuts[0].flip and (height, width) == out.shape[2:4]:
+            self.direct = out[0][: len(frames)]
             return
-        if len(cuts) > 1:
-            self.frames = sorted({frame for cut in cuts for frame in cut.frames})
-        self._places: dict[int, list[tuple[int, int]]] = {frame: [] for frame in self.frames}
+        self._places: dict[int, list[tuple[int, int]]] = {frame: [] for frame in frames}
         for view, cut in enumerate(cuts):
             for place, frame in enumerate(cut.frames):
                 self._places[frame].append((view, place))

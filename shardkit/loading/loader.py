@@ -2,13 +2,12 @@
 
 import hashlib
 import logging
-import os
 import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,18 +31,20 @@ from shardkit.loading.dataset import Dataset, open_dataset
 from shardkit.loading.device import Copier, Copy, device_copier, is_cuda
 from shardkit.loading.engine import Engine
 from shardkit.loading.one_thread import OneThread
-from shardkit.loading.ranks import Ranks, local_world_size, resolve_ranks
+from shardkit.loading.ranks import Ranks, local_world_size, node_count, resolve_ranks
 from shardkit.loading.reports import Fault
 from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.shapes import clip_plan
 from shardkit.loading.stats import LoaderStats, Meter
 from shardkit.planning.order import ORDER_VERSION, EpochOrder
 from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
-from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
+from shardkit.planning.steps import after_step, loss_scale, rank_on_nodes, rank_positions, step_count, weights
+from shardkit.storage.locations import PathLike
 
 _log = logging.getLogger("shardkit")
 _Answer = TypeVar("_Answer")
 
+NO_BUFFER = -1
 MIN_SKIPPED = 8
 """Bad clips that on_error='skip' always bears, however small the data set is."""
 SKIPPABLE = (DataError, WorkerError)
@@ -61,14 +62,16 @@ class _Staged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One batch on its way through the ring."""
+    """One batch on its way through the workers."""
 
+    number: int
+    """The engine's."""
     epoch: int
     delivered: int
     """Positions delivered before it, over all ranks."""
-    buffer: int
     rows: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
+    buffer: int = NO_BUFFER
 
 
 class _Iteration(Iterator[Batch]):
@@ -102,7 +105,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Dataset | str | os.PathLike[str],
+        source: Dataset | PathLike | Sequence[PathLike],
         config: LoaderConfig,
         *,
         make_copier: Callable[[torch.device | str | None, npt.NDArray[np.uint8]], Copier | None] = device_copier,
@@ -112,8 +115,10 @@ class Loader:
         if config.device is not None:
             _check_device(config.device)
         self._make_copier = make_copier
-        dataset = source if isinstance(source, Dataset) else open_dataset(source)
+        dataset = _opened(source, config)
         self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
+        if not dataset.manifest.packed:
+            _check_unpacked(dataset, config)
         if not len(self.dataset):
             where = "selection" if config.split is None else f"split {config.split!r}"
             raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
@@ -136,6 +141,9 @@ class Loader:
             raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
         self._order: EpochOrder | None = None
         self._order_epoch = -1
+        self._nodes = 1 if config.locality is None else node_count()
+        self._wanted: tuple[int, int] | None = None
+        """Epoch and window whose shards a cache was last asked to keep."""
         self._collator = Collator(self.dataset, config.columns, views=config.rules.count)
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
@@ -144,6 +152,7 @@ class Loader:
             window_shards=self._order_of(0).window_shards,
             selection_digest=hashlib.blake2b(self.dataset.rows.tobytes(), digest_size=16).hexdigest(),
             shuffle=config.shuffle,
+            nodes=self._nodes,
         )
         self._epoch = 0
         self._delivered = 0
@@ -164,7 +173,10 @@ class Loader:
         self._one_thread = OneThread()
         self._warned_of_padding = False
         self._skipped = 0
+        self._planned: deque[_Step] = deque()
+        """Steps that workers may read ahead for, and that have no buffer yet."""
         self._waiting: deque[_Step] = deque()
+        """Steps with a buffer that is being filled."""
         self._staged: deque[_Staged] = deque()
         self._copier: Copier | None = None
 
@@ -230,7 +242,9 @@ class Loader:
             workers=engine.workers,
             replaced_workers=engine.replaced,
             worker_cpu_s=engine.gone_cpu_s + sum(process.cpu_s for process in usage),
+            keeper_cpu_s=engine.keeper_cpu_s(),
             tally=engine.tally(),
+            storage=engine.meter(),
             ring_bytes=engine.ring.region.size_bytes,
             worker_private_bytes=tuple(process.private_bytes for process in usage),
         )
@@ -360,7 +374,7 @@ class Loader:
                     self._epoch, self._delivered, self._skipped = step.epoch, 0, 0
                 if not self._staged:
                     self._stage(engine, faults)
-                if self._copier is not None and self._waiting and engine.is_good(self._waiting[0].buffer):
+                if self._copier is not None and self._waiting and engine.is_good(self._waiting[0].number):
                     # The next one is copied while the loop works on this one.
                     self._stage(engine, self._wait(engine, self._waiting[0]))
                 if is_first:
@@ -405,7 +419,7 @@ class Loader:
         return self._current == iteration
 
     def _wait(self, engine: Engine, step: _Step) -> list[Fault]:
-        return self._ask(lambda: engine.wait(step.buffer))
+        return self._ask(lambda: engine.wait(step.number))
 
     def _ask(self, question: Callable[[], _Answer]) -> _Answer:
         """Asks the engine something that only workers can answer."""
@@ -419,7 +433,7 @@ class Loader:
 
     def _abandon(self) -> None:
         """Takes back what an iteration that did not end has under way."""
-        if self._engine is not None and self._waiting:
+        if self._engine is not None and (self._waiting or self._planned):
             try:
                 self._engine.cancel()
             except BaseException:
@@ -427,6 +441,7 @@ class Loader:
                 raise
             for step in self._waiting:
                 self._engine.ring.give_back(step.buffer)
+        self._planned.clear()
         self._waiting.clear()
         self._staged.clear()
 
@@ -450,24 +465,45 @@ class Loader:
                 delivered = after_step(len(self.dataset), delivered=delivered, global_batch=self._global_batch())
 
     def _submit(self, engine: Engine, plan: Iterator[tuple[int, int]]) -> None:
-        """Hands steps to the workers while there are free buffers."""
-        while (buffer := engine.ring.take()) is not None:
-            planned = next(plan, None)
-            if planned is None:
-                engine.ring.give_back(buffer)
-                return
-            epoch, delivered = planned
-            ranks = self._resolved()
-            try:
-                positions = rank_positions(
-                    delivered, rank=ranks.rank, world=ranks.world, batch_size=self.config.batch_size
-                )
-                rows = self.dataset.rows[self._order_of(epoch).take(positions)]
-                engine.submit(buffer, rows=rows, positions=positions, epoch=epoch)
-            except BaseException:
-                self.close()  # a buffer that is neither free nor waited for would be lost
-                raise
-            self._waiting.append(_Step(epoch, delivered, buffer, rows, weights(positions, len(self.dataset))))
+        """Hands steps to the workers: with a buffer where one is free, and some without, to read ahead for."""
+        try:
+            while (buffer := engine.ring.take()) is not None:
+                if not self._planned and not self._plan_step(engine, plan):
+                    engine.ring.give_back(buffer)
+                    break
+                step = replace(self._planned.popleft(), buffer=buffer)
+                self._waiting.append(step)
+                engine.assign(step.number, buffer)
+                engine.wake()
+            planned = len(self._planned)
+            while len(self._planned) < engine.lookahead_steps and self._plan_step(engine, plan):
+                pass
+            if len(self._planned) > planned:
+                engine.wake()
+        except BaseException:
+            self.close()  # a buffer that is neither free nor waited for would be lost
+            raise
+
+    def _plan_step(self, engine: Engine, plan: Iterator[tuple[int, int]]) -> bool:
+        """Plans one more step; False where there is none."""
+        planned = next(plan, None)
+        if planned is None:
+            return False
+        epoch, delivered = planned
+        ranks, order = self._resolved(), self._order_of(epoch)
+        rank = rank_on_nodes(ranks.rank, world=ranks.world, nodes=self._nodes, delivered=delivered)
+        positions = rank_positions(delivered, rank=rank, world=ranks.world, batch_size=self.config.batch_size)
+        rows = self.dataset.rows[order.take(positions)]
+        first = int(positions[0])
+        # Padding is taken from the epoch's beginning, which is no reason to fetch its first shards again.
+        if self.dataset.store.keeps_copies and first < len(self.dataset):
+            window = order.window_of(first)
+            if self._wanted != (epoch, window):
+                self._wanted = epoch, window
+                engine.want(order.shards_from(first))
+        number = engine.plan(rows=rows, positions=positions, epoch=epoch)
+        self._planned.append(_Step(number, epoch, delivered, rows, weights(positions, len(self.dataset))))
+        return True
 
     def _stage(self, engine: Engine, faults: list[Fault]) -> None:
         """Makes the batch of the step that was waited for, and starts to copy it to a CUDA device."""
@@ -547,6 +583,7 @@ class Loader:
 
     def _started(self) -> Engine:
         if self._engine is None or not self._engine.is_own():
+            self._planned.clear()
             self._waiting.clear()
             self._staged.clear()
             engine = Engine(
@@ -563,13 +600,21 @@ class Loader:
                 engine.close()
                 raise
             self._engine, self._copier, self._meter = engine, copier, Meter.started()
+            self._wanted = None
             self._stop = weakref.finalize(self, _end, engine, copier)
         return self._engine
 
     def _order_of(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order_epoch != epoch:
             shard_of = self.dataset.index.shard[self.dataset.rows]
-            self._order = EpochOrder(shard_of, seed=self.config.seed, epoch=epoch, shuffle=self.config.shuffle)
+            self._order = EpochOrder(
+                shard_of,
+                seed=self.config.seed,
+                epoch=epoch,
+                window_shards=self.config.shuffle_shards,
+                nodes=self._nodes,
+                shuffle=self.config.shuffle,
+            )
             self._order_epoch = epoch
         return self._order
 
@@ -601,6 +646,7 @@ class Loader:
         stop, engine = self._stop, self._engine
         self._current = self._engine = self._copier = self._stop = None
         self._begun = False
+        self._planned.clear()
         self._waiting.clear()
         self._staged.clear()
         try:
@@ -617,6 +663,18 @@ class Loader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(source: Dataset | PathLike | Sequence[PathLike], config: LoaderConfig) -> Dataset:
+    names = ("storage_options", "cache_dir", "cache_limit", "storage_timeout_s")
+    ways = {name: value for name in names if (value := getattr(config, name)) is not None}
+    if not isinstance(source, Dataset):
+        return open_dataset(source, **ways)
+    if ways:
+        raise UsageError(
+            f"{next(iter(ways))} says how a data set is opened, and this one is open: give it to shardkit.open"
+        )
+    return source
 
 
 def _end(engine: Engine, copier: Copier | None) -> None:
@@ -637,6 +695,19 @@ def _check_device(device: torch.device | str) -> None:
         raise UsageError(f"device={name} cannot be used here: {str(exc).splitlines()[0]}") from exc
     if torch.device(device).type == "meta":
         raise UsageError(f"device={name} holds no values, so batches there would be empty; leave device out")
+
+
+def _check_unpacked(dataset: Dataset, config: LoaderConfig) -> None:
+    """Refuses what goes only with bytes that shardkit wrote."""
+    if config.worker_type == "thread":
+        raise UsageError(
+            f"{dataset.folder}: worker_type='thread', but these shards were indexed, not packed, so nobody vouches for "
+            "their bytes, and damaged ones can end the process that decodes them: use worker_type='process'"
+        )
+    if config.decoder == "decord":
+        raise UsageError(
+            f"{dataset.folder}: decoder='decord' is for packed frames, these shards were indexed: use decoder='auto'"
+        )
 
 
 def _default_workers() -> int:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,19 @@ class Measurement:
     def cpu_s_per_clip(self) -> float:
         """CPU seconds that a clip costs, wherever they are spent: on padding too, which is none itself."""
         return self.cpu_s / self.stats.clips if self.stats.clips else 0.0
+
+    @classmethod
+    def joined(cls, ranks: "Sequence[Measurement]") -> "Measurement":
+        """Those of several ranks at the same time as one."""
+        return cls(
+            stats=LoaderStats.joined([rank.stats for rank in ranks]),
+            tensors=ranks[0].tensors,
+            first_batch_s=max(rank.first_batch_s for rank in ranks),
+            passes_before=sum(rank.passes_before for rank in ranks),
+            cpu_s=sum(rank.cpu_s for rank in ranks),
+            consumer_cpu_s=sum(rank.consumer_cpu_s for rank in ranks),
+            trainer_private_bytes=max(rank.trainer_private_bytes for rank in ranks),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All of it, and what follows from it."""
@@ -83,7 +96,7 @@ def measure(
         usage = process_usage(os.getpid())
         stats = after.since(before)
         # This process's own time and not its children's: workers that ended are in the stats as well.
-        spent_s = cpu_after_s - cpu_before_s + stats.worker_cpu_s
+        spent_s = cpu_after_s - cpu_before_s + stats.worker_cpu_s + stats.keeper_cpu_s
         return Measurement(
             stats=stats,
             tensors=tensors,

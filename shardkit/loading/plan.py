@@ -37,13 +37,17 @@ class VideoPlan:
     """T: frames a clip."""
     height: int
     width: int
-    sampling: Mapping[str, Any]
-    """How the stored frames were sampled (FrameSampling as JSON)."""
+    sampling: Mapping[str, Any] | None
+    """How the stored frames were sampled (FrameSampling as JSON); None: they are pictures, each a file of its own."""
     codec: str
-    """How the frames are stored: mjpeg, h264 or raw."""
+    """How the frames are stored: mjpeg, h264 or raw; source: in a video of any kind, among others."""
     keyint: int | None
     """H.264: frames from one keyframe to the next."""
     decoder: Literal["auto", "decord"]
+    size: int | None = None
+    """Of source: the short side that frames are scaled to."""
+    fit: Literal["short", "square"] = "short"
+    """Of source: keep the aspect, or the centre square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class AudioPlan:
     samples: int
     """S: samples a channel."""
     codec: str
-    """How they are stored: pcm or flac."""
+    """How they are stored: pcm or flac; source: in a file of any kind."""
     dtype: Literal["float32", "int16"]
     """What the slot holds."""
 
@@ -69,6 +73,8 @@ class ClipPlan:
     window_s: float | None
     rules: ViewRules
     verify: bool
+    packed: bool = True
+    """Whether shardkit wrote the shards."""
 
     def to_json(self) -> str:
         """The plan as a worker process gets it."""

@@ -41,8 +41,30 @@ def local_world_size() -> int:
     local = _count("LOCAL_WORLD_SIZE")
     if local:
         return local
-    world = _count("WORLD_SIZE") or 1
+    world = world_size()
     return min(world, torch.cuda.device_count() or world)
+
+
+def node_count() -> int:
+    """Machines that train together, as torchrun says; they have equally many ranks.
+
+    Raises:
+        UsageError: It does not say, or they have not.
+    """
+    world, local = world_size(), _count("LOCAL_WORLD_SIZE")
+    if world == 1:
+        return 1
+    if not local or world % local:
+        raise UsageError(
+            f"locality='node': WORLD_SIZE is {world} and LOCAL_WORLD_SIZE {local or 'not set'}; every node must have "
+            "equally many ranks, and the launcher say how many (torchrun does)"
+        )
+    return world // local
+
+
+def world_size() -> int:
+    """Ranks in all, as the launcher says."""
+    return _count("WORLD_SIZE") or 1
 
 
 def _count(name: str) -> int:

@@ -24,12 +24,18 @@ class Fault:
     slot: int
     """In its batch; of no meaning in a report of no run."""
     kind: str
-    """Name of a class in shardkit.errors; those of media/ are DataErrors."""
+    """Name of a class in shardkit.errors."""
     message: str
+
+    @classmethod
+    def of(cls, slot: int, error: errors.ShardkitError) -> "Fault":
+        """What an error did to a slot; of other modules' errors the kind is that of shardkit.errors that they are."""
+        kind = next(each.__name__ for each in type(error).__mro__ if getattr(errors, each.__name__, None) is each)
+        return cls(slot, kind, str(error))
 
     def error(self) -> errors.ShardkitError:
         """The exception that the trainer sees."""
-        kind: type[errors.ShardkitError] = getattr(errors, self.kind, errors.DataError)
+        kind: type[errors.ShardkitError] = getattr(errors, self.kind)
         return kind(self.message)
 
 

@@ -1,6 +1,5 @@
 """Shapes are fixed per loader: chosen once, from the index, before the first byte of media is read."""
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from shardkit.format.manifest import Manifest
 from shardkit.loading.plan import AudioPlan, ClipPlan, Rows, VideoPlan
 from shardkit.planning.sampling import fixed_frame_count
 from shardkit.planning.views import ViewRules
+from shardkit.storage.locations import Location
 
 WINDOW_SLACK = 1.1
 """A window may be this much longer than the longest clip: clips of nominally ten seconds often miss some frames of
@@ -18,7 +18,7 @@ them, and a model may want 10.24. Beyond, it is a mistake, such as milliseconds 
 
 
 def clip_plan(
-    folder: Path,
+    folder: Location,
     manifest: Manifest,
     index: ClipIndex,
     rows: Rows,
@@ -45,7 +45,7 @@ def clip_plan(
     video = audio = None
     if len(with_video):
         height, width = _frame_size(folder, index, with_video, size, crop)
-        counts = index.packet_bytes.offsets[with_video + 1] - index.packet_bytes.offsets[with_video]
+        counts = index.frame_time_s.counts(with_video)
         video = VideoPlan(
             frames=frames or fixed_frame_count(counts, index.duration_s[with_video], window_s=window_s),
             height=height,
@@ -54,6 +54,8 @@ def clip_plan(
             codec=manifest.settings["video_codec"],
             keyint=manifest.settings.get("keyint"),
             decoder=decoder,
+            size=manifest.settings.get("size"),
+            fit=manifest.settings.get("fit", "short"),
         )
     if len(with_audio):
         for name, values in (
@@ -76,12 +78,12 @@ def clip_plan(
             codec=manifest.settings["audio_codec"],
             dtype=audio_dtype,
         )
-    plan = ClipPlan(video, audio, window_s, rules, verify)
+    plan = ClipPlan(video, audio, window_s, rules, verify, manifest.packed)
     _check_views(folder, index, rows, with_video, plan)
     return plan
 
 
-def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, plan: ClipPlan) -> None:
+def _check_views(folder: Location, index: ClipIndex, rows: Rows, with_video: Rows, plan: ClipPlan) -> None:
     """Views of which all are the same are a mistake; the options may draw what no clip has room for."""
     rules, video = plan.rules, plan.video
     if (rules.count or 1) == 1:
@@ -89,7 +91,7 @@ def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, p
     windows = plan.window_s is not None and bool((index.duration_s[rows] > plan.window_s).any())
     frames = crops = mirrored = False
     if video is not None:
-        counts = index.packet_bytes.offsets[with_video + 1] - index.packet_bytes.offsets[with_video]
+        counts = index.frame_time_s.counts(with_video)
         frames = rules.frame_choice != "uniform" and bool((counts > video.frames).any())
         crops = bool(((index.height[with_video] > video.height) | (index.width[with_video] > video.width)).any())
         mirrored = 0 < rules.flip < 1
@@ -104,7 +106,7 @@ def _check_views(folder: Path, index: ClipIndex, rows: Rows, with_video: Rows, p
         )
 
 
-def _check_window(folder: Path, index: ClipIndex, rows: Rows, window_s: float) -> None:
+def _check_window(folder: Location, index: ClipIndex, rows: Rows, window_s: float) -> None:
     longest = int(rows[np.argmax(index.duration_s[rows])])
     longest_s = float(index.duration_s[longest])
     if window_s > longest_s * WINDOW_SLACK:
@@ -116,7 +118,7 @@ def _check_window(folder: Path, index: ClipIndex, rows: Rows, window_s: float) -
 
 
 def _frame_size(
-    folder: Path,
+    folder: Location,
     index: ClipIndex,
     rows: Rows,
     size: tuple[int, int] | None,

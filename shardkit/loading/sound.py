@@ -36,25 +36,23 @@ class SoundPart:
 
     __slots__ = ("_filler", "_out", "_row", "_runs", "_windows", "into", "ranges")
 
-    def __init__(
-        self, filler: "SoundFiller", out: npt.NDArray[Any], row: int, windows: list[Window], runs: list[SecondRun]
-    ) -> None:
+    def __init__(self, filler: "SoundFiller", row: int, windows: list[Window], runs: list[SecondRun]) -> None:
         self._filler = filler
-        self._out = out
         self._row = row
         self._windows = windows
         self._runs = runs
         self.ranges = [(run.offset, sum(run.sizes)) for run in runs]
         self.into: list[Bytes] = []
 
+    def place(self, slot: Slot) -> None:
+        """Writes how many samples there are; from here on it is known where they go."""
+        slot["audio_samples"][...] = [window.samples for window in self._windows]
+        self._out: npt.NDArray[Any] = slot["audio"]
+
     def pieces(self, data: Sequence[Bytes]) -> Iterator[tuple[Bytes, int, int]]:
         """What is checked: bytes, their digest, their place in the shard."""
-        digests = self._filler.index.second_xxh3.row(self._row).tolist()
         for run, block in zip(self._runs, data, strict=True):
-            start = 0
-            for second, size in zip(run.seconds, run.sizes, strict=True):
-                yield block[start : start + size], digests[second], run.offset + start
-                start += size
+            yield from self._filler.pieces(self._row, run, block)
 
     def fill(self, data: Sequence[Bytes]) -> None:
         """Writes each window's samples, and silence behind them."""
@@ -73,6 +71,15 @@ class SoundPart:
             out[:, count:] = 0
 
 
+def sound_filler(index: ClipIndex, plan: AudioPlan, *, verify: bool) -> "SoundFiller":
+    """The filler that a plan asks for."""
+    if plan.codec == "source":
+        from shardkit.loading.source_sound import SourceSound  # noqa: PLC0415 - FFmpeg is loaded where it is needed
+
+        return SourceSound(index, plan)
+    return SoundFiller(index, plan, verify=verify)
+
+
 class SoundFiller:
     """Makes the sound parts of one clip after another."""
 
@@ -87,18 +94,24 @@ class SoundFiller:
             # The frames' own checksums take a third of the time.
             self._flac = FlacDecoder(verify=not verify)
 
-    def part(self, slot: Slot, row: int, windows_s: Sequence[tuple[float, float]]) -> SoundPart:
-        """Writes how many samples there are; the part that brings them."""
+    def part(self, row: int, windows_s: Sequence[tuple[float, float]]) -> SoundPart:
+        """The part that brings the samples of a clip's windows."""
         rate_hz, total = self.plan.rate_hz, int(self.index.audio_samples[row])
         firsts = [round(start_s * rate_hz) for start_s, _ in windows_s]
         windows = [Window(first, max(0, min(self.plan.samples, total - first))) for first in firsts]
-        slot["audio_samples"][...] = [window.samples for window in windows]
-        return SoundPart(self, slot["audio"], row, windows, self._runs(row, windows))
+        return SoundPart(self, row, windows, self._runs(row, windows))
+
+    def pieces(self, row: int, run: SecondRun, block: Bytes) -> Iterator[tuple[Bytes, int, int]]:
+        """What is checked of a run's bytes: bytes, their digest, their place in the shard."""
+        digests = self.index.second_xxh3.row(row).tolist()
+        start = 0
+        for second, size in zip(run.seconds, run.sizes, strict=True):
+            yield block[start : start + size], digests[second], run.offset + start
+            start += size
 
     def _runs(self, row: int, windows: Sequence[Window]) -> list[SecondRun]:
-        """The seconds that the windows need, each once, ascending."""
         index, rate_hz = self.index, self.plan.rate_hz
-        wanted = [range(w.first // rate_hz, -(-(w.first + w.samples) // rate_hz)) for w in windows if w.samples]
+        wanted = wanted_seconds(windows, rate_hz=rate_hz)
         if not wanted:
             return []
         if self._flac is None:
@@ -110,7 +123,7 @@ class SoundFiller:
         start = int(index.audio_offset[row]) + int(index.audio_data_offset[row])
         return [
             SecondRun(seconds, start + sum(sizes[: seconds.start]), sizes[seconds.start : seconds.stop])
-            for seconds in _joined(wanted)
+            for seconds in wanted
         ]
 
     def decoded(self, row: int, run: SecondRun, data: Bytes) -> npt.NDArray[np.int16]:
@@ -129,8 +142,9 @@ class SoundFiller:
         return self._flac.decode(data, channels=channels, samples=stop - run.seconds.start * rate_hz)
 
 
-def _joined(wanted: list[range]) -> list[range]:
-    """Ranges of seconds, those that touch or overlap made one."""
+def wanted_seconds(windows: Sequence[Window], *, rate_hz: int) -> list[range]:
+    """The seconds that windows need, each once, ascending; those that touch are one range."""
+    wanted = [range(w.first // rate_hz, -(-(w.first + w.samples) // rate_hz)) for w in windows if w.samples]
     joined: list[range] = []
     for seconds in sorted(wanted, key=lambda seconds: seconds.start):
         if joined and seconds.start <= joined[-1].stop:

@@ -1,12 +1,14 @@
 """LoaderStats: what a loader's workers and the loop that it feeds did, and which of them the others waited for."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from shardkit.errors import UsageError
 from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.tally import Tally
+from shardkit.storage.request_meter import RequestMeter
 
 BUSY_SHARE = 0.9
 """Workers busier than this are the limit: the rest is waking up and handing over."""
@@ -57,10 +59,16 @@ class LoaderStats:
     tally: Tally
     """Sums over all workers, those that were replaced included; of all that they did: padding, and batches that are not
     handed out yet, are clips there."""
+    storage: RequestMeter
+    """What was asked of a storage that is far away: requests, their bytes and latencies, retries, clips from copies."""
     ring_bytes: int
     """Memory of the ring, which all processes share."""
     worker_private_bytes: tuple[int, ...]
     """Memory of each worker process beyond the ring; none for threads."""
+    keeper_cpu_s: float = 0.0
+    """CPU time of the process that fetches shards into a cache, which is none of the workers; 0 for a thread."""
+    ranks: int = 1
+    """Loaders whose sums these are."""
 
     @classmethod
     def of_nothing(cls, *, batch_size: int) -> "LoaderStats":
@@ -80,6 +88,7 @@ class LoaderStats:
             replaced_workers=0,
             worker_cpu_s=0.0,
             tally=Tally(),
+            storage=RequestMeter(),
             ring_bytes=0,
             worker_private_bytes=(),
         )
@@ -103,7 +112,26 @@ class LoaderStats:
         return replace(
             self,
             seconds=self.at_s - earlier.at_s,
-            **{name: getattr(self, name) - getattr(earlier, name) for name in (*sums, "worker_cpu_s", "tally")},
+            **{
+                name: getattr(self, name) - getattr(earlier, name)
+                for name in (*sums, "worker_cpu_s", "keeper_cpu_s", "tally", "storage")
+            },
+        )
+
+    @classmethod
+    def joined(cls, ranks: "Sequence[LoaderStats]") -> "LoaderStats":
+        """Those of several ranks at the same time as one: counts are sums, times of the loops are means."""
+        first, count = ranks[0], len(ranks)
+        counts = ("batches", "clips", "ready_batches", "workers", "replaced_workers", "ranks")
+        sums = (*counts, "worker_cpu_s", "keeper_cpu_s", "ring_bytes")
+        means = ("seconds", "consumer_wait_s", "start_wait_s", "collate_s")
+        return replace(
+            first,
+            tally=sum((rank.tally for rank in ranks), start=Tally()),
+            storage=sum((rank.storage for rank in ranks), start=RequestMeter()),
+            worker_private_bytes=tuple(size for rank in ranks for size in rank.worker_private_bytes),
+            **{name: sum(getattr(rank, name) for rank in ranks) for name in sums},
+            **{name: sum(getattr(rank, name) for rank in ranks) / count for name in means},
         )
 
     @property
@@ -183,7 +211,7 @@ class LoaderStats:
         after_start_s = self.seconds - self.start_wait_s
         if self.tally.busy_ns / 1e9 >= BUSY_SHARE * after_start_s * self.workers:
             return self._worker_bound(f"{busy}, with {self.start_wait_s:.1f} s of starting")
-        ahead = AHEAD_BUFFERS * self.batch_size
+        ahead = AHEAD_BUFFERS * self.batch_size * self.ranks
         if self.workers > ahead:
             return f"too many workers: {self.workers} for the {ahead} clips that are loaded ahead: {both}"
         core_share = self._core_share()
@@ -230,9 +258,35 @@ class LoaderStats:
             "stages_s_per_clip": self.stages_s(),
             "collate_s_per_clip": _ratio(self.collate_s, self.clips),
             "worker_cpu_s_per_clip": _ratio(self.worker_cpu_s, self.clips),
+            "keeper_cpu_s_per_clip": _ratio(self.keeper_cpu_s, self.clips),
+            **({"storage": self.storage_json()} if self.is_far else {}),
             "ring_bytes": self.ring_bytes,
             "worker_private_bytes": list(self.worker_private_bytes),
             "verdict": self.verdict,
+        }
+
+    @property
+    def is_far(self) -> bool:
+        """Whether anything was asked of a storage that is far away, or read from a copy of it."""
+        return bool(self.storage.requests or self.storage.cached_clips)
+
+    @property
+    def cached_share(self) -> float:
+        """Share of the clips that were read from copies on this machine, 0 to 1."""
+        return min(1.0, _ratio(self.storage.cached_clips, self.tally.clips))
+
+    def storage_json(self) -> dict[str, Any]:
+        """What was asked of a storage that is far away; per clip that workers loaded."""
+        meter, clips = self.storage, self.tally.clips
+        return {
+            "requests": meter.requests,
+            "requests_per_clip": _ratio(meter.requests, clips),
+            "bytes_per_clip": _ratio(meter.request_bytes, clips),
+            "mb_per_s": _ratio(meter.request_bytes / 1e6, self.seconds),
+            "latency_p50_s": meter.latency_s(0.5),
+            "latency_p99_s": meter.latency_s(0.99),
+            "retries": meter.retries,
+            "cached_share": self.cached_share,
         }
 
     def __str__(self) -> str:

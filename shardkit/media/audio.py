@@ -8,7 +8,6 @@ and resampling the whole source gives.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, gcd
-from pathlib import Path
 
 import av
 import numpy as np
@@ -23,7 +22,7 @@ from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
 from shardkit.media.probe import HeldStream
 from shardkit.media.source import (
-    PathLike,
+    MediaSource,
     container_start_s,
     decode_on_one_thread,
     is_shown,
@@ -32,6 +31,7 @@ from shardkit.media.source import (
     packet_time_s,
     require_audio,
     seek_before,
+    source_name,
     tick_s,
 )
 
@@ -88,7 +88,7 @@ class Audio:
 
 
 def read_audio(
-    path: PathLike,
+    source: MediaSource,
     start_s: float,
     end_s: float,
     *,
@@ -99,7 +99,7 @@ def read_audio(
     """Decodes the sound of a span.
 
     Args:
-        path: A local file.
+        source: A local file, or one in memory.
         start_s: Start of the span, in source time.
         end_s: End of the span, in source time.
         rate_hz: Sample rate of the result; None keeps the source's.
@@ -125,7 +125,7 @@ def read_audio(
         decode_on_one_thread(stream)
         source_hz = stream.codec_context.sample_rate
         span = _Span.of(start_s, end_s, source_hz=source_hz, rate_hz=rate_hz or source_hz)
-        return _Reading(Path(path).name, stream, span, LAYOUTS[channels])
+        return _Reading(source_name(source), stream, span, LAYOUTS[channels])
 
     if held is not None:
         reading = reading_of(held.stream)
@@ -134,8 +134,8 @@ def read_audio(
         ):
             return reading.result()
     for lead_s in (*SEEK_LEADS_S, None):
-        with open_source(path) as container:
-            stream = require_audio(container, path)
+        with open_source(source) as container:
+            stream = require_audio(container, source)
             reading = reading_of(stream)
             zero_s = container_start_s(container)
             seek_s = reading.seek_target_s(lead_s)

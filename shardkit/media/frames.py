@@ -9,7 +9,6 @@ need no case of their own.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import cast
 
 import av
@@ -25,11 +24,19 @@ from av.video.stream import VideoStream
 from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
 from shardkit.media.frame_clock import FrameClock
-from shardkit.media.geometry import UPRIGHT, Fit, FramePlan, check_fit, orientation_from_matrix, plan_frames
+from shardkit.media.geometry import (
+    UPRIGHT,
+    Fit,
+    FramePlan,
+    check_fit,
+    display_size,
+    orientation_from_matrix,
+    plan_frames,
+)
 from shardkit.media.picked_frames import pick_frames
 from shardkit.media.probe import HeldStream
 from shardkit.media.source import (
-    PathLike,
+    MediaSource,
     container_start_s,
     decode_on_one_thread,
     is_shown,
@@ -37,6 +44,7 @@ from shardkit.media.source import (
     packet_time_s,
     require_video,
     seek_before,
+    source_name,
     tick_s,
 )
 
@@ -48,6 +56,9 @@ SEEK_FROM_S = 3.0
 SEEK_LEADS_S = (0.5, 10.0)
 """How far before the first instant to seek. Containers index by dts, so the first try can land on a keyframe
 that is shown after the instant; what no lead settles is decoded from the beginning."""
+
+MOST_ASPECT = 100
+"""A damaged pixel aspect can ask for pictures of any width: gigabytes each."""
 
 # libswscale's bilinear filter widens when it shrinks a picture, which is what torchvision calls antialiasing.
 # The colours are those of PyAV's own `to_ndarray`.
@@ -78,7 +89,7 @@ class Frames:
 
 
 def read_frames(
-    path: PathLike,
+    source: MediaSource,
     instants_s: Sequence[float] | npt.NDArray[np.float64],
     *,
     size: int | None = None,
@@ -88,7 +99,7 @@ def read_frames(
     """Decodes the frame shown at every instant.
 
     Args:
-        path: A local file.
+        source: A local file, or one in memory.
         instants_s: Instants in source time, ascending; [T].
         size: Length of the short side in pixels; None keeps the display size.
         fit: `short` keeps the aspect, `square` keeps the centre square.
@@ -104,28 +115,28 @@ def read_frames(
     check_fit(size, fit)
     instants = _check_instants(instants_s)
     if held is not None and len(held.shown_pts):
-        picked = _picked(held, instants, size, fit)
+        picked = _picked(held, source_name(source), instants, size, fit)
         if picked is not None:
             return picked
     leads: tuple[float | None, ...] = (None,)
     if instants[0] > SEEK_FROM_S:
         leads = (*(lead for lead in SEEK_LEADS_S if lead < instants[0]), None)
     for lead_s in leads:
-        with open_source(path) as container:
-            stream = require_video(container, path)
+        with open_source(source) as container:
+            stream = require_video(container, source)
             decode_on_one_thread(stream)
             zero_s = container_start_s(container)
             if lead_s is not None and not seek_before(container, stream, float(instants[0]) - lead_s + zero_s):
                 continue
-            canvas = _Canvas(stream.sample_aspect_ratio, len(instants), size, fit)
-            reading = _Reading(Path(path).name, instants, canvas)
+            canvas = _Canvas(source_name(source), stream.sample_aspect_ratio, len(instants), size, fit)
+            reading = _Reading(source_name(source), instants, canvas)
             if reading.run(container, stream, zero_s, from_start=lead_s is None):
                 return reading.result()
     raise AssertionError("decoding from the beginning settles every instant or raises")
 
 
 def _picked(
-    held: HeldStream[VideoStream], instants: npt.NDArray[np.float64], size: int | None, fit: Fit
+    held: HeldStream[VideoStream], name: str, instants: npt.NDArray[np.float64], size: int | None, fit: Fit
 ) -> Frames | None:
     """What `read_frames` returns, where the frames' pts are known and lead to them."""
     shown_pts = held.shown_pts
@@ -133,7 +144,7 @@ def _picked(
     # The last frame whose pts is not after the instant; before the first frame, the first one.
     chosen = np.maximum(np.searchsorted(times_s, instants + TOLERANCE_S, side="right") - 1, 0)
     wanted = np.unique(shown_pts[chosen])
-    canvas = _Canvas(held.stream.sample_aspect_ratio, len(instants), size, fit)
+    canvas = _Canvas(name, held.stream.sample_aspect_ratio, len(instants), size, fit)
     picked = 0
     for frame in pick_frames(held, wanted):
         # `chosen` ascends: the instants that show a frame stand side by side.
@@ -164,7 +175,8 @@ def _check_instants(instants_s: Sequence[float] | npt.NDArray[np.float64]) -> np
 class _Canvas:
     """Where chosen frames are converted to: one array, whose shape the first of them decides."""
 
-    def __init__(self, pixel_aspect: Fraction | None, count: int, size: int | None, fit: Fit) -> None:
+    def __init__(self, name: str, pixel_aspect: Fraction | None, count: int, size: int | None, fit: Fit) -> None:
+        self._name = name
         self._pixel_aspect = pixel_aspect or Fraction(1)
         self._count = count
         self._size = size
@@ -206,6 +218,12 @@ class _Canvas:
 
     def _plan_alone(self, frame: VideoFrame, size: int | None, fit: Fit) -> FramePlan:
         matrix = display_matrix(frame)
+        shown = display_size(frame.width, frame.height, self._pixel_aspect)
+        if max(shown) > MOST_ASPECT * min(shown):
+            raise MediaDecodeError(
+                f"{self._name}: frames of {frame.width}x{frame.height} are to be shown at {shown[0]}x{shown[1]}; the "
+                "file is damaged: leave the clip out"
+            )
         return plan_frames(
             frame.width,
             frame.height,

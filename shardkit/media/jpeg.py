@@ -73,6 +73,19 @@ def decode_jpeg_into(data: Packet, out: npt.NDArray[np.uint8]) -> None:
         )
 
 
+def jpeg_size(data: Packet) -> tuple[int, int]:
+    """Height and width that a packet's header tells.
+
+    Raises:
+        MediaDecodeError: It is no JPEG.
+    """
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as exc:
+        raise MediaDecodeError(f"{len(data):,} bytes are no JPEG: {exc}") from exc
+    return height, width
+
+
 def psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio of two pictures, or stacks of them; infinite where they are equal.
 

@@ -29,11 +29,11 @@ def pick_frames(held: HeldStream[VideoStream], wanted: npt.NDArray[np.int64]) ->
     """
     context = held.stream.codec_context
     decode_on_one_thread(held.stream)
-    # Some decoders take the setting for all time when they are opened, so that must be before it changes.
-    context.open()
     missing = set(wanted.tolist())
     decodes_all = True
     try:
+        # Some decoders take the setting for all time when they are opened, so that must be before it changes.
+        context.open()
         for packet in held.replay(_first_packet(held, int(wanted[0]))):
             is_wanted = packet.pts in missing
             if is_wanted != decodes_all:

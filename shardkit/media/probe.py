@@ -8,8 +8,7 @@ kept for comparison.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import av
 import numpy as np
@@ -21,7 +20,7 @@ from av.video.stream import VideoStream
 
 from shardkit.media.errors import UnreadableMediaError
 from shardkit.media.source import (
-    PathLike,
+    MediaSource,
     best_audio,
     best_video,
     container_start_s,
@@ -31,6 +30,7 @@ from shardkit.media.source import (
     packet_duration_s,
     packet_time_s,
     seek_before,
+    source_name,
     tick_s,
 )
 
@@ -152,11 +152,11 @@ class _Extent:
         return StreamInfo(self.first_s, self.end_s, self.packet_count)
 
 
-def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None = None) -> SourceInfo:
+def probe(source: MediaSource, *, start_s: float | None = None, end_s: float | None = None) -> SourceInfo:
     """Reads what a media file holds, from its packets and without decoding.
 
     Args:
-        path: A local file.
+        source: A local file, or one in memory.
         start_s: Start of the span that is wanted, in source time. With it the packets far before the span are
             not read.
         end_s: End of that span; with it the packets far behind the span are not read.
@@ -164,38 +164,51 @@ def probe(path: PathLike, *, start_s: float | None = None, end_s: float | None =
     Raises:
         UnreadableMediaError: The file cannot be opened, or has neither picture nor sound.
     """
-    with open_span(path, start_s=start_s, end_s=end_s) as span:
+    with open_span(source, start_s=start_s, end_s=end_s) as span:
         return span.info
 
 
 @contextmanager
-def open_span(path: PathLike, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[OpenSpan]:
+def open_span(
+    source: MediaSource,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    only: Literal["video", "audio"] | None = None,
+) -> Iterator[OpenSpan]:
     """`probe`, with the packets that it read: they can be decoded until the context ends.
+
+    With `only`, the other kind of stream counts as missing: its packets are a third of the work.
 
     Raises:
         UnreadableMediaError: The file cannot be opened, or has neither picture nor sound.
     """
     if start_s is not None and start_s > SEEK_FROM_S:
-        with open_source(path) as container:
-            span = _read_span(container, path, start_s, end_s)
+        with open_source(source) as container:
+            span = _read_span(container, source, start_s, end_s, only)
             if span is not None:
                 yield span
                 return
     # The whole file tells where the span is near its start, or a seek landed elsewhere.
-    with open_source(path) as container:
-        span = _read_span(container, path, None, end_s)
+    with open_source(source) as container:
+        span = _read_span(container, source, None, end_s, only)
         assert span is not None
         yield span
 
 
 def _read_span(
-    container: InputContainer, path: PathLike, start_s: float | None, end_s: float | None
+    container: InputContainer,
+    source: MediaSource,
+    start_s: float | None,
+    end_s: float | None,
+    only: Literal["video", "audio"] | None,
 ) -> OpenSpan | None:
     """Reads from before `start_s`, or from the beginning; None where a seek landed behind that or a stream's end."""
-    video, audio = best_video(container), best_audio(container)
-    notes = list(_notes(container, video, audio))
+    video = None if only == "audio" else best_video(container)
+    audio = None if only == "video" else best_audio(container)
+    notes = list(_notes(container, video, audio)) if only is None else []
     if not container.streams.video and not container.streams.audio:
-        raise UnreadableMediaError(f"{Path(path).name}: holds neither video nor audio; leave it out")
+        raise UnreadableMediaError(f"{source_name(source)}: holds neither video nor audio; leave it out")
     streams = [stream for stream in (video, audio) if stream is not None]
     zero_s = container_start_s(container)
     skipped = False

@@ -4,7 +4,9 @@ Source time is what annotations count in: seconds from the container's start. A 
 10 s starts at 0; a stream that starts later than its container keeps that delay.
 """
 
+import io
 import os
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,19 +20,40 @@ from av.video.stream import VideoStream
 
 from shardkit.media.errors import NoStreamError, UnreadableMediaError
 
-PathLike = str | os.PathLike[str]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MediaBytes:
+    """A media file in memory."""
+
+    name: str
+    """For messages."""
+    data: bytes | memoryview
+
+    def __repr__(self) -> str:
+        return f"MediaBytes({self.name!r}, {len(self.data):,} bytes)"
 
 
-def open_source(path: PathLike) -> InputContainer:
-    """Opens a local media file; the caller closes it.
+MediaSource = str | os.PathLike[str] | MediaBytes
+"""A local media file, or one in memory."""
+
+
+def source_name(source: MediaSource) -> str:
+    """What a source is called in messages."""
+    return source.name if isinstance(source, MediaBytes) else Path(source).name
+
+
+def open_source(source: MediaSource) -> InputContainer:
+    """Opens media; the caller closes it.
 
     Raises:
         UnreadableMediaError: The file is missing, empty, or not media that FFmpeg can open.
     """
-    name = Path(path).name
+    name = source_name(source)
     try:
-        # Without the prefix a name such as `a:b.mp4` would be taken for a protocol.
-        return av.open(f"file:{os.fspath(path)}", "r")
+        # Without the prefix a name such as `a:b.mp4` would be taken for a protocol. Tags need not be UTF-8, and nobody
+        # reads them.
+        file = io.BytesIO(source.data) if isinstance(source, MediaBytes) else f"file:{os.fspath(source)}"
+        return av.open(file, "r", metadata_errors="replace")
     except (av.FFmpegError, OSError) as exc:
         reason = getattr(exc, "strerror", None) or str(exc)
         raise UnreadableMediaError(
@@ -61,19 +84,19 @@ def best_audio(container: InputContainer) -> AudioStream | None:
     return stream if isinstance(stream, AudioStream) and has_decoder(stream) else None
 
 
-def require_video(container: InputContainer, path: PathLike) -> VideoStream:
+def require_video(container: InputContainer, source: MediaSource) -> VideoStream:
     """`best_video`, or NoStreamError."""
     stream = best_video(container)
     if stream is None:
-        raise NoStreamError(f"{Path(path).name}: no video stream that can be decoded", kind="video")
+        raise NoStreamError(f"{source_name(source)}: no video stream that can be decoded", kind="video")
     return stream
 
 
-def require_audio(container: InputContainer, path: PathLike) -> AudioStream:
+def require_audio(container: InputContainer, source: MediaSource) -> AudioStream:
     """`best_audio`, or NoStreamError."""
     stream = best_audio(container)
     if stream is None:
-        raise NoStreamError(f"{Path(path).name}: no audio stream that can be decoded", kind="audio")
+        raise NoStreamError(f"{source_name(source)}: no audio stream that can be decoded", kind="audio")
     return stream
 
 

@@ -1,23 +1,27 @@
 """PackJob: what a packing run is asked to do."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 from shardkit.annotations.reading import FormatName
+from shardkit.decoding.rules import check_run
 from shardkit.errors import UsageError
+from shardkit.packing.parts import Part
 from shardkit.packing.settings import PackSettings
+from shardkit.storage.locations import Location
 
-LONGEST_TIMEOUT_S = 86_400.0
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
 class PackJob:
     """A packing run: inputs, output and how to run. What decides the bytes is in `settings` and the inputs."""
 
-    annotations: Path
-    media: Path
-    out: Path
+    annotations: Location
+    media: Location
+    out: Location
     settings: PackSettings
     format: FormatName = "auto"
     column: Mapping[str, str] = field(default_factory=dict)
@@ -30,17 +34,37 @@ class PackJob:
     max_rejects: float = 1.0
     resume: bool = False
     overwrite: bool = False
+    part: Part | None = None
+    """Pack the shards of this part, and write no manifest."""
+    finish: bool = False
+    """Pack nothing: check what the parts have packed, and write the manifest."""
+    engine: EngineName = "local"
+    ray_address: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
             raise UsageError(f"name={self.name!r}: letters, digits, '_' and '-' make the shards' names")
-        if not 0 <= self.max_rejects <= 1:
-            raise UsageError(f"max_rejects={self.max_rejects!r}: a share from 0 to 1 is needed")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers={self.workers!r}: at least 1 is needed")
-        if not 0 < self.clip_timeout_s <= LONGEST_TIMEOUT_S:
-            raise UsageError(f"clip_timeout={self.clip_timeout_s!r}: seconds above 0, up to a day, are needed")
+        check_run(
+            workers=self.workers,
+            clip_timeout_s=self.clip_timeout_s,
+            max_rejects=self.max_rejects,
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
         if self.stratify is not None and self.split is None:
             raise UsageError(f"stratify={self.stratify!r} says how to split: give the shares too, as split")
-        if self.resume and self.overwrite:
-            raise UsageError("resume goes on with what is there, overwrite removes it: give one of them")
+        if self.part is not None and self.finish:
+            raise UsageError("part packs a part, finish takes in all of them when they are packed: give one of them")
+        if self.overwrite and (self.part is not None or self.finish):
+            raise UsageError(
+                "overwrite would remove what other parts have packed: remove the old data set yourself, or choose "
+                "another folder"
+            )
+        if self.engine not in ("local", "ray"):
+            raise UsageError(f"engine={self.engine!r}: one of local, ray is needed")
+        if self.ray_address is not None and self.engine != "ray":
+            raise UsageError(f"ray_address={self.ray_address!r} is for engine 'ray': give that too")
+        try:
+            json.dumps([dict(each.storage_options) for each in (self.annotations, self.media, self.out)])
+        except (TypeError, ValueError) as exc:
+            raise UsageError(f"storage_options: plain values are needed ({exc}), for other processes get them") from exc

@@ -37,6 +37,8 @@ class PackReport:
     fresh: int
     """Clips that this run decoded itself; 0 where the data set was complete already."""
     elapsed_s: float
+    part: str | None = None
+    """Which part this is about, such as `3/16`; rows, shards and all else are that part's."""
 
     @property
     def clips_per_s(self) -> float:

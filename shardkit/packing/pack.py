@@ -3,44 +3,44 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from shardkit.annotations.reading import read_annotations
-from shardkit.clip import Reason, Reject
-from shardkit.cores import usable_cores
+from shardkit.clip import Reject
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
-from shardkit.format.index import column_type, index_schema
+from shardkit.format.index import column_type, counts_of, index_schema, joined
 from shardkit.format.manifest import Manifest, ShardInfo
-from shardkit.format.message import encode_message
-from shardkit.format.record import Record
-from shardkit.packing.clip_media import PackedMedia
-from shardkit.packing.isolation import IsolatedWorkers
+from shardkit.format.receipt import Receipt
+from shardkit.packing.annotation_file import read_annotation_file
 from shardkit.packing.job import PackJob
 from shardkit.packing.keys import clip_keys
+from shardkit.packing.local_engine import pack_locally
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
-from shardkit.packing.provenance import about_annotations, libraries
-from shardkit.packing.shard_files import read_part, write_part, write_shard
+from shardkit.packing.parts import part_of_shard
+from shardkit.packing.provenance import libraries
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
+from shardkit.packing.shard_task import Common, ShardTask
 from shardkit.packing.sources import find_sources
 from shardkit.packing.splits import assign_splits
 from shardkit.planning.order import ORDER_VERSION
+from shardkit.storage.folders import Folder, check_writable, open_folder
+
+MOST_NAMED = 5
+"""Shards or rejects that a message names one by one."""
 
 
 def run_job(job: PackJob, progress: Callable[[PackProgress], None] | None = None) -> PackReport:
-    """Packs.
+    """Packs: all of a job, one part of it, or the finish after all parts.
 
     Args:
         job: Inputs, output and settings.
-        progress: Is told how far the run is, after every clip.
+        progress: Is told how far the run is.
 
     Raises:
-        UsageError: The options do not fit together, or output is there already.
+        UsageError: The options do not fit together, output is there already, or parts are missing.
         DataError: The annotation file cannot be read.
         StorageError: A file cannot be read or written.
         TooManyRejectsError: More rows are rejected than `max_rejects` allows, or all of them.
@@ -56,8 +56,12 @@ class _Run:
         self._job = job
         self._progress = progress
         self._began_s = time.monotonic()
-        self._annotations = read_annotations(job.annotations, format=job.format, column=job.column)
-        self._about_annotations = about_annotations(job.annotations, self._annotations)
+        # First: what is wrong with the output's URL is said before a long list of media is made.
+        check_writable(job.out)
+        self._folder: Folder = open_folder(job.out, alone=job.part is None)
+        self._annotations, self._about_annotations = read_annotation_file(
+            job.annotations, format=job.format, column=job.column
+        )
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
         self._named: dict[int, tuple[str, str]] = {}
@@ -74,26 +78,32 @@ class _Run:
             "format": self._annotations.format,
             "column": dict(job.column),
         }
-        with PackOutput(job.out) as output:
-            if job.resume and output.finished():
+        with PackOutput(self._folder, part=job.part) as output:
+            if (job.resume or job.finish) and output.finished():
                 return self._check_finished(output)
             digest = plan.digest(job.settings, inputs)
-            output.check(digest, plan, resume=job.resume, overwrite=job.overwrite)
+            if job.finish:
+                output.check_digest(digest)
+            else:
+                output.check(digest, plan, resume=job.resume, overwrite=job.overwrite)
             # Before `begin`: a data set is not overwritten with nothing.
             self._check_rejects(output)
             if not plan.candidates:
                 raise self._nothing_packed(output)
-            output.begin(digest, plan, overwrite=job.overwrite)
+            if not job.finish:
+                output.begin(digest, plan, overwrite=job.overwrite)
             self._begun = True
             try:
-                self._pack_shards(plan, output)
-                return self._commit(plan, output)
+                self._pack_shards(plan, digest, output)
+                if job.part is not None:
+                    return self._report_part(self._gather(plan, digest, output))
+                return self._commit(self._gather(plan, digest, output), output)
             except TooManyRejectsError:
-                if not output.has_packed():
+                if job.part is None and not output.has_packed():
                     output.discard()
                 raise
             except StorageError as exc:
-                raise StorageError(f"{exc}; then go on with --resume") from exc
+                raise StorageError(f"{exc}; then go on with {'--finish' if job.finish else '--resume'}") from exc
 
     def _plan(self) -> ShardPlan:
         """Which clips are decoded, and into which shard they go; the rest is rejected."""
@@ -113,70 +123,81 @@ class _Run:
         self._named = dict(zip((clip.row for clip in clips), zip(clip_keys(clips), splits, strict=True), strict=True))
         located, missing = find_sources(clips, job.media)
         self._rejects += missing
-        self._total = len(located)
         candidates = [Candidate(*self._named[each.clip.row], each) for each in located]
         return plan_shards(candidates, job.settings, name=job.name)
 
-    def _pack_shards(self, plan: ShardPlan, output: PackOutput) -> None:
-        clips = self._annotations.clips
-        columns = {name: column_type(clip.columns.get(name) for clip in clips) for name in self._annotations.columns}
-        schema = index_schema(self._annotations.label_sets, columns)
-        todo = []
-        for shard in range(plan.shard_count):
-            part = output.part(plan.shard_name(shard))
-            if part is None:
-                todo.append(shard)
+    def _shards(self, plan: ShardPlan) -> Sequence[int]:
+        """The shards that this run is to pack."""
+        shards = range(plan.shard_count)
+        return shards if self._job.part is None else self._job.part.shards(len(shards))
+
+    def _pack_shards(self, plan: ShardPlan, digest: str, output: PackOutput) -> None:
+        """Counts the shards that are complete, and packs the others."""
+        shards = self._shards(plan)
+        self._total = sum(len(plan.shard(shard)) for shard in shards)
+        missing = []
+        receipts = output.receipts(digest, [plan.shard_name(shard) for shard in shards])
+        for shard, receipt in zip(shards, receipts, strict=True):
+            if receipt is None:
+                missing.append(shard)
             else:
-                self._count(output, len(plan.shard(shard)), part.rejects)
-        workers = self._job.workers or max(1, int(usable_cores()))
-        with IsolatedWorkers(self._job.settings, workers=workers, clip_timeout_s=self._job.clip_timeout_s) as pool:
-            answers = pool.map(self._requests(plan, todo))
-            for shard in todo:
-                rejects: list[Reject] = []
-                name = plan.shard_name(shard)
-                samples = self._samples(len(plan.shard(shard)), answers, rejects, output)
-                info, placed = write_shard(output.shard_path(name), samples, shard=shard)
-                write_part(output.part_path(name), info, placed, rejects, schema)
+                self._count(output, len(plan.shard(shard)), receipt.rejects, fresh=False)
+        if self._job.finish and missing:
+            raise self._parts_missing(plan, missing, output)
+        if not missing:
+            return
+        tasks = [ShardTask(shard, plan.shard_name(shard), plan.shard(shard)) for shard in missing]
+        common = self._common(digest)
 
-    def _requests(self, plan: ShardPlan, shards: Sequence[int]) -> Iterator[tuple[Candidate, dict[str, Any]]]:
-        """All clips of the shards in order; workers go on to the next shard while one is being finished."""
-        for shard in shards:
-            for candidate in plan.shard(shard):
-                located = candidate.located
-                path = str(self._job.media / located.path)
-                yield candidate, {"path": path, "start_s": located.start_s, "end_s": located.end_s}
+        def on_clips(done: int, rejects: Sequence[Reject]) -> None:
+            self._count(output, done, rejects, fresh=True)
 
-    def _samples(
-        self,
-        count: int,
-        answers: Iterator[tuple[Candidate, dict[str, Any]]],
-        rejects: list[Reject],
-        output: PackOutput,
-    ) -> Iterator[tuple[Record, dict[str, bytes]]]:
-        """The next `count` answers as samples; rejects go aside."""
-        for _ in range(count):
-            candidate, answer = next(answers)
-            self._fresh += 1
-            if "reason" in answer:
-                clip = candidate.clip
-                reject = Reject(clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path)
-                rejects.append(reject)
-                self._count(output, 1, [reject])
-                continue
-            media = PackedMedia.from_wire(answer)
-            record = _record(candidate, media)
-            message = encode_message(
-                record,
-                label_sets=self._annotations.label_sets,
-                event_classes=self._annotations.event_classes,
-                video_codec=self._job.settings.video.codec,
-                audio_codec=self._job.settings.audio_codec,
-            )
-            yield record, {**media.members, "msg": message}
-            self._count(output, 1, [])
+        job = self._job
+        if job.engine == "ray":
+            from shardkit.packing.ray_engine import pack_by_ray  # noqa: PLC0415 - an extra
 
-    def _count(self, output: PackOutput, done: int, rejects: Sequence[Reject]) -> None:
+            pack_by_ray(tasks, common, workers=job.workers, address=job.ray_address, on_clips=on_clips)
+        else:
+            pack_locally(tasks, common, self._folder, workers=job.workers, on_clips=on_clips)
+
+    def _schema(self) -> pa.Schema:
+        annotations = self._annotations
+        columns = {
+            name: column_type(clip.columns.get(name) for clip in annotations.clips) for name in annotations.columns
+        }
+        return index_schema(annotations.label_sets, columns)
+
+    def _common(self, digest: str) -> Common:
+        job, annotations = self._job, self._annotations
+        return Common(
+            settings=job.settings,
+            schema=self._schema(),
+            label_sets=annotations.label_sets,
+            event_classes=annotations.event_classes,
+            plan_digest=digest,
+            libraries=self._libraries,
+            # Tasks of other processes have another current folder.
+            media=job.media.absolute(),
+            out=job.out.absolute(),
+            clip_timeout_s=job.clip_timeout_s,
+        )
+
+    def _parts_missing(self, plan: ShardPlan, missing: Sequence[int], output: PackOutput) -> UsageError:
+        parts = output.parts()
+        names = [plan.shard_name(shard) for shard in missing]
+        if parts is None:
+            way = "pack them with --resume"
+        else:
+            todo = sorted({part_of_shard(shard, parts).number for shard in missing})
+            way = "pack them with --resume and " + ", ".join(f"--part {number}/{parts}" for number in todo)
+        return UsageError(
+            f"{output.location}: {len(missing)} of {plan.shard_count} shards are missing or not complete "
+            f"({_first(names)}); {way}"
+        )
+
+    def _count(self, output: PackOutput, done: int, rejects: Sequence[Reject], *, fresh: bool) -> None:
         self._done += done
+        self._fresh += done * fresh
         self._rejects += rejects
         if rejects:
             self._check_rejects(output)
@@ -204,14 +225,29 @@ class _Run:
 
     def _named_rejects(self, output: PackOutput) -> str:
         """Writes the rejects, unless a finished data set has its own there, and says where they are."""
+        if self._job.part is not None:
+            # Each part knows its own only, and all of them would write the same file.
+            return f"such as {_first([reject.detail for reject in self._rejects])}"
         if output.finished():
-            return f"{output.folder} keeps its data set; pack into another folder for a rejects.jsonl that names each"
+            return f"{output.location} keeps its data set; pack into another folder for a rejects.jsonl that names each"
         output.write_rejects(self._rejects)
-        return f"{output.folder}/rejects.jsonl names each"
+        return f"{output.location}/rejects.jsonl names each"
 
-    def _commit(self, plan: ShardPlan, output: PackOutput) -> PackReport:
+    def _gather(self, plan: ShardPlan, digest: str, output: PackOutput) -> list[Receipt]:
+        """The receipts of all shards that this run was to pack."""
+        names = [plan.shard_name(shard) for shard in self._shards(plan)]
+        receipts = list(output.receipts(digest, names))
+        lost = [name for name, receipt in zip(names, receipts, strict=True) if receipt is None]
+        if lost:
+            raise StorageError(
+                f"{output.location}: {_first(lost)} were packed and are not there; nothing else may write or remove "
+                "there, and all nodes must see the same folder"
+            )
+        return [receipt for receipt in receipts if receipt is not None]
+
+    def _commit(self, receipts: Sequence[Receipt], output: PackOutput) -> PackReport:
         job, annotations = self._job, self._annotations
-        shards, batch = _gathered(output.part_path(name) for name in plan.shard_names)
+        batch = joined([receipt.batch for receipt in receipts], self._schema())
         if not batch.num_rows:
             raise self._nothing_packed(output)
         output.write_rejects(self._rejects)
@@ -224,16 +260,16 @@ class _Run:
             label_sets=annotations.label_sets,
             event_classes=annotations.event_classes,
             columns=annotations.columns,
-            splits=_counts(batch.column("split")),
+            splits=counts_of(batch.column("split")),
             clip_count=batch.num_rows,
             duration_s=math.fsum(batch.column("duration_s").to_numpy()),
-            reject_counts=dict(sorted(Counter(r.reason.value for r in self._rejects).items())),
-            shards=shards,
+            reject_counts=_by_reason(self._rejects),
+            shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
         )
         output.commit(manifest)
-        return self._report(output, manifest, batch)
+        return self._report(manifest.shards, batch, manifest.reject_counts)
 
     def _check_finished(self, output: PackOutput) -> PackReport:
         """The report of a data set that is complete already, if it is the one that was asked for.
@@ -262,61 +298,46 @@ class _Run:
         )
         if found != wanted:
             raise UsageError(
-                f"{output.folder}: holds a data set of other settings, annotations, splits or library versions; "
+                f"{output.location}: holds a data set of other settings, annotations, splits or library versions; "
                 "choose another folder, or replace it with --overwrite",
             )
-        output.clear()
-        return self._report(output, manifest, batch)
+        if job.part is None:
+            output.clear()
+        return self._report(manifest.shards, batch, manifest.reject_counts)
 
-    def _report(self, output: PackOutput, manifest: Manifest, batch: pa.RecordBatch) -> PackReport:
+    def _report_part(self, receipts: Sequence[Receipt]) -> PackReport:
+        shards = [receipt.info for receipt in receipts]
+        batch = joined([receipt.batch for receipt in receipts], self._schema())
+        rejects = _by_reason([reject for receipt in receipts for reject in receipt.rejects])
+        return replace(self._report(shards, batch, rejects), rows=self._total, part=str(self._job.part))
+
+    def _report(
+        self, shards: Sequence[ShardInfo], batch: pa.RecordBatch, reject_counts: Mapping[str, int]
+    ) -> PackReport:
         elapsed_s = time.monotonic() - self._began_s
         return PackReport(
-            out=str(output.folder),
+            out=self._folder.location,
             rows=self._annotations.row_count,
-            packed=manifest.clip_count,
-            rejected=manifest.reject_counts,
-            flags=_counts(batch.column("flags").flatten()),
-            shards=len(manifest.shards),
-            size_bytes=sum(shard.size_bytes for shard in manifest.shards),
-            media_s=manifest.duration_s,
+            packed=batch.num_rows,
+            rejected=reject_counts,
+            flags=counts_of(batch.column("flags").flatten()),
+            shards=len(shards),
+            size_bytes=sum(shard.size_bytes for shard in shards),
+            media_s=math.fsum(batch.column("duration_s").to_numpy()),
             fresh=self._fresh,
             elapsed_s=elapsed_s,
         )
 
 
-def _record(candidate: Candidate, media: PackedMedia) -> Record:
-    clip = candidate.clip
-    return Record(
-        key=candidate.key,
-        row=clip.row,
-        source_id=clip.id,
-        source=candidate.located.path,
-        source_start_s=media.start_s,
-        duration_s=media.duration_s,
-        split=candidate.split,
-        video=media.video,
-        audio=media.audio,
-        labels=clip.labels,
-        events=clip.events,
-        flags=media.flags,
-        columns=clip.columns,
-    )
-
-
-def _gathered(paths: Iterable[Path]) -> tuple[tuple[ShardInfo, ...], pa.RecordBatch]:
-    """The shards of all parts, and their rows as the one record batch of the index."""
-    parts = [read_part(path) for path in paths]
-    table = pa.Table.from_batches([part.batch for part in parts]).combine_chunks()
-    batches = table.to_batches()
-    batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-    return tuple(part.info for part in parts), batch
-
-
-def _counts(values: pa.Array) -> dict[str, int]:
-    """How often each text stands in a column, by text."""
-    counted = pc.value_counts(values)
-    return dict(sorted(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)))
+def _by_reason(rejects: Sequence[Reject]) -> dict[str, int]:
+    return dict(sorted(Counter(reject.reason.value for reject in rejects).items()))
 
 
 def _counted(rejects: Sequence[Reject]) -> str:
     return ", ".join(f"{reason.value} {count}" for reason, count in Counter(r.reason for r in rejects).most_common())
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first few of many."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

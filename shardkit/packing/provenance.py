@@ -2,28 +2,22 @@
 
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.format.digest import file_digest
-from shardkit.storage.files import map_file
 
 LIBRARIES = ("av", "msgpack", "numpy", "pyarrow", "shardkit", "simplejpeg", "webdataset")
 """Packages whose versions may show in the bytes."""
 
 
-def about_annotations(path: Path, annotated: AnnotationSet) -> dict[str, Any]:
-    """Name, format, rows and digest of an annotation file, as the manifest has them.
-
-    Raises:
-        StorageError: It cannot be read.
-    """
+def about_annotations(name: str, content: Any, annotated: AnnotationSet) -> dict[str, Any]:
+    """Name, format, rows and digest of an annotation file, as the manifest has them."""
     return {
-        "name": path.name,
+        "name": name,
         "format": annotated.format,
         "rows": annotated.row_count,
-        "xxh3": file_digest(map_file(path)),
+        "xxh3": file_digest(content),
     }
 
 

@@ -1,18 +1,20 @@
-"""Other labels, events, splits and columns for a packed data set: index and manifest are rewritten, media stay.
+"""Other labels, events, splits and columns for a data set: index and manifest are rewritten, media stay.
 
 The `KEY.msg` members in the tars keep what they were packed with; shardkit reads the index.
 """
 
+import signal
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.annotations.reading import FormatName, read_annotations
+from shardkit.annotations.reading import FormatName
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
 from shardkit.format.index import (
@@ -24,10 +26,12 @@ from shardkit.format.index import (
     index_schema,
 )
 from shardkit.format.manifest import MANIFEST_NAME
+from shardkit.packing.annotation_file import read_annotation_file
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
-from shardkit.packing.provenance import about_annotations
 from shardkit.packing.splits import assign_splits
+from shardkit.storage.folders import check_writable, open_folder
+from shardkit.storage.locations import Location
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
 SAME_SPAN_S = 1e-3
@@ -46,11 +50,13 @@ class RelabelReport:
     """Good rows of the annotation file that no packed clip belongs to."""
     unread: int
     """Rows of the annotation file that cannot be used, such as those without an id."""
+    packed: bool
+    """Whether the tars were packed: if so, their `msg` members keep what they said; else there are none."""
 
 
 def relabel_dataset(
-    folder: Path,
-    annotations: Path,
+    location: Location,
+    annotations: Location,
     *,
     format: FormatName = "auto",
     column: Mapping[str, str] | None = None,
@@ -62,12 +68,14 @@ def relabel_dataset(
     """See `shardkit.relabel`."""
     if stratify is not None and split is None:
         raise UsageError(f"stratify={stratify!r} says how to split: give the shares too, as split")
-    if not (folder / MANIFEST_NAME).exists():
-        raise UsageError(f"{folder}: no data set to relabel; check the path, or finish packing with --resume")
-    annotated = read_annotations(annotations, format=format, column=column)
+    check_writable(location)
+    folder = open_folder(location)
+    if not folder.exists(MANIFEST_NAME):
+        raise UsageError(f"{location}: no data set to relabel; check the path, or finish packing with --resume")
+    annotated, about = read_annotation_file(annotations, format=format, column=column or {})
     with PackOutput(folder) as output:
         manifest, batch = output.read()
-        clips = _matched(batch, annotated.clips)
+        clips = _matched(batch, annotated.clips, has_own_keys=manifest.packed)
         named = [clip for clip in clips if clip is not None]
         if not named:
             raise UsageError(
@@ -76,25 +84,50 @@ def relabel_dataset(
             )
         splits = _splits(batch, annotated, clips, split, split_group, stratify, seed)
         relabelled = _relabelled(batch, annotated, clips, splits)
-        index = output.write_index(relabelled)
-        output.commit(
-            replace(
-                manifest,
-                label_sets=annotated.label_sets,
-                event_classes=annotated.event_classes,
-                columns=annotated.columns,
-                splits=dict(sorted(Counter(splits).items())),
-                index=index,
-                annotations=about_annotations(annotations, annotated),
-            )
+        changed = replace(
+            manifest,
+            label_sets=annotated.label_sets,
+            event_classes=annotated.event_classes,
+            columns=annotated.columns,
+            splits=dict(sorted(Counter(splits).items())),
+            # The plan of tars that were indexed is theirs still: `index --resume` goes by it.
+            annotations=about | {name: said for name, said in manifest.annotations.items() if name == "plan"},
         )
-    return RelabelReport(len(named), len(clips) - len(named), len(annotated.clips) - len(named), len(annotated.rejects))
+        with _uninterrupted():  # an index without its manifest is of no use
+            output.commit(replace(changed, index=output.write_index(relabelled)))
+    return RelabelReport(
+        relabelled=len(named),
+        unnamed=len(clips) - len(named),
+        unused=len(annotated.clips) - len(named),
+        unread=len(annotated.rejects),
+        packed=manifest.packed,
+    )
 
 
-def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip]) -> list[Clip | None]:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end; after an error, which says more, nothing is left of them."""
+    if threading.current_thread() is not threading.main_thread():  # no other is interrupted
+        yield
+        return
+    came: list[int] = []
+    usual = {
+        each: signal.signal(each, lambda number, _: came.append(number)) for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip], *, has_own_keys: bool) -> list[Clip | None]:
     """The annotated clip of every packed one: of the same id, start and end, in row order where several are.
 
-    Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows.
+    Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows. The id of
+    a clip that was indexed is its key in the tar, and it is the whole of what is there.
     """
     waiting: dict[str, list[Clip]] = {}
     for clip in annotated:
@@ -102,7 +135,8 @@ def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip]) -> list[Clip | No
     packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
     matched: list[Clip | None] = [None] * batch.num_rows
     for place, (key, id, duration_s, _) in sorted(enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]):
-        candidates = waiting.get(without_ordinal(key, id), [])
+        named = without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
+        candidates = waiting.get(named, [])
         # A row that names no end is any clip's, after those that name this one's.
         fitting = [clip for clip in candidates if _has_duration(clip, duration_s)]
         fitting += [clip for clip in candidates if clip.end_s is None]

@@ -4,18 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
+from shardkit.decoding.rules import ClipRules, Fit, Require, check_choice, check_range
 from shardkit.errors import UsageError
 from shardkit.format.flac import block_samples
 from shardkit.planning.sampling import FrameSampling
 
-Require = Literal["av", "audio", "video", "any"]
 VideoCodec = Literal["mjpeg", "h264", "raw"]
 AudioCodec = Literal["pcm", "flac"]
-
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 384_000
-MAX_FRAMES = 4096
-"""Frames of a clip: 1 GB at the usual size, and a clip is one sample."""
-SIZE_LIMITS = (16, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +25,8 @@ class Mjpeg:
     chroma: Literal["420", "444"] = "420"
 
     def __post_init__(self) -> None:
-        _check_range("quality", self.quality, 1, 100)
-        _check_choice("chroma", self.chroma, ("420", "444"))
+        check_range("quality", self.quality, 1, 100)
+        check_choice("chroma", self.chroma, ("420", "444"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +44,8 @@ class H264:
 
     def __post_init__(self) -> None:
         # 0 would be lossless, in a profile that few decoders know.
-        _check_range("crf", self.crf, 1, 51)
-        _check_range("keyint", self.keyint, 1, 250)
+        check_range("crf", self.crf, 1, 51)
+        check_range("keyint", self.keyint, 1, 250)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def video_settings(
     Raises:
         UsageError: There is no such codec, an option is out of range, or one is given that is another codec's.
     """
-    _check_choice("video_codec", video_codec, tuple(kind.codec for kind in _VIDEO_SETTINGS))
+    check_choice("video_codec", video_codec, tuple(kind.codec for kind in _VIDEO_SETTINGS))
     given: dict[str, Any] = {
         name: value for name, value in (("quality", quality), ("chroma", chroma), ("crf", crf)) if value is not None
     }
@@ -100,7 +95,7 @@ class PackSettings:
     sampling: FrameSampling
     size: int = 256
     """Short side of the stored frames, in pixels."""
-    fit: Literal["short", "square"] = "short"
+    fit: Fit = "short"
     video: VideoSettings = field(default_factory=Mjpeg)
     audio_codec: AudioCodec = "pcm"
     audio_rate_hz: int | None = 16000
@@ -112,25 +107,26 @@ class PackSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.sampling.value > MAX_FRAMES:
-            raise UsageError(f"{self.sampling.value:g} frames: at most {MAX_FRAMES} a clip, second or segment")
-        _check_range("size", self.size, *SIZE_LIMITS)
-        _check_choice("fit", self.fit, ("short", "square"))
-        _check_choice("audio_codec", self.audio_codec, ("pcm", "flac"))
-        if self.audio_rate_hz is not None:
-            _check_range("audio_rate", self.audio_rate_hz, LOWEST_RATE_HZ, HIGHEST_RATE_HZ)
-            if self.audio_codec == "flac":
-                block_samples(self.audio_rate_hz)
-        _check_range("audio_channels", self.audio_channels, 1, 2)
-        _check_choice("require", self.require, ("av", "audio", "video", "any"))
-        _check_range("shard_size", self.shard_bytes, 1, 1 << 40)
-        _check_range("seed", self.seed, 0, (1 << 63) - 1)
+        self._rules(self.size)
+        check_choice("audio_codec", self.audio_codec, ("pcm", "flac"))
+        if self.audio_rate_hz is not None and self.audio_codec == "flac":
+            block_samples(self.audio_rate_hz)
+        check_range("shard_size", self.shard_bytes, 1, 1 << 40)
+        check_range("seed", self.seed, 0, (1 << 63) - 1)
 
     @property
     def frame_size(self) -> int:
         """Short side of the stored frames: `size`, rounded down to even where the codec has even sides only."""
         # Long sides are even always.
         return self.size - self.size % 2 if self.video.has_even_sides else self.size
+
+    @property
+    def rules(self) -> ClipRules:
+        """How clips are decoded for it."""
+        return self._rules(self.frame_size)
+
+    def _rules(self, size: int) -> ClipRules:
+        return ClipRules(self.sampling, size, self.fit, self.audio_rate_hz, self.audio_channels, self.require)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as the manifest and the workers get them."""
@@ -147,13 +143,3 @@ class PackSettings:
         del fields["video_codec"]
         video = kind(**{name: fields.pop(name) for name in kind.__dataclass_fields__ if name in data})
         return cls(**fields | {"sampling": FrameSampling.from_json(data["sampling"]), "video": video})
-
-
-def _check_range(name: str, value: Any, lowest: int, highest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise UsageError(f"{name}={value!r}: a whole number from {lowest} to {highest} is needed")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name}={value!r}: one of {', '.join(choices)} is needed")

@@ -1,7 +1,7 @@
 """Sources: which media file under the media folder a clip is cut from, and where in it.
 
-The folder is walked once; after that a clip costs a few look-ups, and a file that is used one system call. A
-clip's file is, in this order:
+The folder is walked once, or listed once where it is a URL; after that a clip costs a few look-ups, and a local file
+that is used one system call. A clip's file is, in this order:
 
     as named     the path that the annotation gives; or, for a name without a folder, the one file of that
                  name anywhere below
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from shardkit.clip import Clip, Reason, Reject
 from shardkit.errors import StorageError
+from shardkit.storage.locations import Location
 
 EXTENSIONS = (
     *("mp4", "mkv", "webm", "mov", "avi", "m4v", "flv", "3gp", "ts", "mpg", "wmv"),
@@ -42,7 +43,7 @@ class Located:
     """Size of the file; None where it cannot be told."""
 
 
-def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Located], list[Reject]]:
+def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Located], list[Reject]]:
     """The clips whose media file is there, and a reject for each of the others; both in the order given.
 
     Where several files fit an id, the extension that stands first in EXTENSIONS wins, then the path that sorts
@@ -51,12 +52,16 @@ def find_sources(clips: Sequence[Clip], media_root: str | Path) -> tuple[list[Lo
     Raises:
         StorageError: The media folder, or a folder in it, is missing or cannot be read.
     """
-    root = os.fspath(media_root)
-    index = _walk(root)
-    inside = posixpath.join(os.path.abspath(root), "")  # noqa: PTH100 - links stay as they are named
+    root = media_root.url
+    sizes: dict[str, int | None] = {}
+    if media_root.is_local:
+        index = _walk(root)
+        inside = posixpath.join(os.path.abspath(root), "")  # noqa: PTH100 - links stay as they are named
+    else:
+        index, sizes = _listed(media_root)
+        inside = f"{posixpath.normpath(root)}/"
     located: list[Located] = []
     rejects: list[Reject] = []
-    sizes: dict[str, int | None] = {}
     for clip in clips:
         media = None if clip.media is None else posixpath.normpath(clip.media).removeprefix(inside)
         if media is not None and (media.startswith("/") or media.split("/", 1)[0] == ".."):
@@ -155,6 +160,19 @@ def _walk(root: str) -> _Index:
         except OSError as exc:
             raise StorageError(f"{place}: the media folder cannot be read: {exc.strerror or exc}") from exc
     return index
+
+
+def _listed(media_root: Location) -> tuple[_Index, dict[str, int | None]]:
+    """All files below a URL, and their sizes."""
+    from shardkit.storage.trees import RemoteTree  # noqa: PLC0415 - a local folder costs no fsspec
+
+    index = _Index()
+    sizes: dict[str, int | None] = {}
+    for path, size_bytes in RemoteTree(media_root).sizes():
+        if not path.startswith(".") and "/." not in path:
+            index.add(path, posixpath.basename(path))
+            sizes[path] = size_bytes
+    return index, sizes
 
 
 def _is_text(name: str) -> bool:

@@ -1,77 +1,94 @@
-"""The pack worker process: requests on standard input, answers on standard output, one clip at a time.
+"""The pack worker process.
 
-Media files are decoded here and nowhere else, since a damaged one can hang or end the process that decodes it.
+Media files are decoded here and nowhere else, since a damaged one can hang or end the process that decodes it. What is
+at a URL is fetched here too, into a temporary folder that the command line names.
 """
 
-import os
-import select
-import struct
+import shutil
 import sys
-import threading
-import traceback
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import msgpack
+from typing import TYPE_CHECKING, Any
 
 from shardkit.clip import Reason
+from shardkit.decoding.clip import RejectedClipError
+from shardkit.errors import ShardkitError
+from shardkit.isolation.serving import Answer, Request, internal_error, serve
 from shardkit.media.ffmpeg_log import silence_ffmpeg
-from shardkit.packing.clip_media import RejectedClipError, pack_media
+from shardkit.packing.clip_media import pack_media
 from shardkit.packing.settings import PackSettings
 
-LENGTH = struct.Struct("<Q")
-READY = b"ready"
+if TYPE_CHECKING:
+    from shardkit.packing.fetched_sources import FetchedSources
+
+FETCH_STALL_S = 300.0
+"""For eight megabytes, retries included; clients give up after a minute without a byte."""
 
 
-def write_message(stream: BinaryIO, body: bytes) -> None:
-    """Writes one length-prefixed message."""
-    stream.write(LENGTH.pack(len(body)))
-    stream.write(body)
-    stream.flush()
-
-
-def answer(request: dict[str, Any], settings: PackSettings) -> dict[str, Any]:
+def answer(request: Request, settings: PackSettings) -> Answer:
     """The packed media of a request, or the reason and detail of a reject."""
     try:
         media = pack_media(request["path"], request["start_s"], request["end_s"], settings)
     except RejectedClipError as exc:
         return {"reason": exc.reason.value, "detail": str(exc)}
     except Exception as exc:  # noqa: BLE001 - what one file does must not end the packing
-        name, innermost = Path(request["path"]).name, traceback.extract_tb(exc.__traceback__)[-1]
-        # Not the whole path: where Python is installed must not show in rejects.jsonl.
-        where = f"{'/'.join(Path(innermost.filename).parts[-2:])}:{innermost.lineno}"
-        return {
-            "reason": Reason.INTERNAL_ERROR.value,
-            "detail": f"{name}: unexpected {type(exc).__name__}: {exc} ({where}); leave the clip out and report it",
-        }
+        return internal_error(Path(request["path"]).name, exc)
     return media.to_wire()
 
 
-def _end_with_parent() -> None:
-    """Ends this process once nobody holds the other end of standard input."""
-    hangup = select.poll()
-    hangup.register(0, 0)
-    hangup.poll()
-    os._exit(1)
+class _FetchingAnswer:
+    """Answers requests for sources at a URL: chunk by chunk until a source is here, then as for a local one."""
+
+    def __init__(self, content: dict[str, Any], scratch: Path) -> None:
+        self._settings = PackSettings.from_json(content["settings"])
+        self._make = partial(_fetched_sources, content["media"], scratch)
+        self._sources: FetchedSources | None = None
+        self._was_asked = False
+
+    def __call__(self, request: Request) -> Answer:
+        if not self._was_asked:
+            # Before the client is made, which takes seconds on a slow disk: none of them are the clip's.
+            self._was_asked = True
+            return {"again_s": FETCH_STALL_S}
+        from shardkit.storage.failures import MissingFileError  # noqa: PLC0415 - local sources cost no fsspec
+
+        path = request["path"]
+        try:
+            sources = self._sources = self._sources or self._make()
+            if not sources.has_begun(path):
+                sources.begin(path, request["size_bytes"])
+                return {"again_s": FETCH_STALL_S}
+            if not sources.is_complete:
+                sources.step()
+                return {"again_s": None if sources.is_complete else FETCH_STALL_S}
+        except MissingFileError as exc:
+            return {"reason": Reason.MISSING_MEDIA.value, "detail": f"{exc}; it was there when the run began"}
+        except ShardkitError as exc:
+            return {"storage_error": str(exc)}
+        return answer(request | {"path": sources.copy}, self._settings)
+
+
+def _fetched_sources(media: dict[str, Any], scratch: Path) -> "FetchedSources":
+    from shardkit.packing.fetched_sources import FetchedSources  # noqa: PLC0415
+    from shardkit.storage.locations import Location  # noqa: PLC0415
+
+    return FetchedSources(Location(**media), scratch)
+
+
+def _answering(content: dict[str, Any], scratch: Path | None) -> "partial[Answer] | _FetchingAnswer":
+    if scratch is not None:
+        return _FetchingAnswer(content, scratch)
+    return partial(answer, settings=PackSettings.from_json(content["settings"]))
 
 
 def main() -> None:
-    """Answers requests until standard input is closed."""
-    # A file can hang for ever, also after the packing process was killed.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Whatever a library prints must not get between the messages.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    """Packs until standard input is closed."""
     silence_ffmpeg()
-    requests = sys.stdin.buffer
-    settings: PackSettings | None = None
-    write_message(answers, READY)
-    while header := requests.read(LENGTH.size):
-        request = msgpack.unpackb(requests.read(LENGTH.unpack(header)[0]))
-        if settings is None:
-            settings = PackSettings.from_json(request)
-            continue
-        write_message(answers, msgpack.packb(answer(request, settings)))
+    scratch = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    serve(
+        lambda content: _answering(content, scratch),
+        farewell=lambda: None if scratch is None else shutil.rmtree(scratch, ignore_errors=True),
+    )
 
 
 if __name__ == "__main__":

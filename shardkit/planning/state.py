@@ -24,8 +24,11 @@ _KEYS = frozenset(("version", "fingerprint", *_NUMBERS))
 _PARTS = (
     ("the data set is another one, or was packed or relabelled since", "load the one that the state was saved with"),
     ("split= or the selection of clips is another one", "load the same clips"),
-    ("shuffle= is not the same", "make the loader with the same shuffle="),
-    ("this version of shardkit orders clips in another way", "load the state with the version that saved it"),
+    ("shuffle= or, with locality=, the number of nodes is not the same", "make the loader with the same"),
+    (
+        "shuffle_shards= is not the same, or this version of shardkit orders clips in another way",
+        "make the loader with the same, or load the state with the version that saved it",
+    ),
 )
 """What it means that a part of the fingerprint differs, and the remedy; where one does, those after it often do too."""
 _PART_BYTES = 8
@@ -98,8 +101,8 @@ def fingerprint(
     clip_count: int,
     window_shards: int | None,
     selection_digest: str,
-    balance: str | None = None,
     shuffle: bool = True,
+    nodes: int = 1,
 ) -> str:
     """Digests of what decides which clip stands at a position, apart from seed and epoch.
 
@@ -109,8 +112,8 @@ def fingerprint(
         clip_count: N, after split and selection.
         window_shards: K; give `EpochOrder.window_shards`, so that None and the number of all shards agree.
         selection_digest: Digest of which clips are selected.
-        balance: How classes are balanced, in words that are equal when the balancing is; None is not at all.
         shuffle: False where clips come as they are stored.
+        nodes: L, of nodes that read a share of the shards each.
 
     Returns:
         A part for the data set, the selection, shuffling and the order: 16 hexadecimal digits each, joined by `-`.
@@ -118,8 +121,9 @@ def fingerprint(
     parts: tuple[dict[str, Any], ...] = (
         {"dataset_digest": dataset_digest},
         {"clip_count": clip_count, "selection_digest": selection_digest},
-        {"shuffle": shuffle},
-        {"order_version": order_version, "window_shards": window_shards, "balance": balance},
+        {"shuffle": shuffle} | ({"nodes": nodes} if nodes > 1 else {}),
+        # Of states that are saved: classes are not balanced.
+        {"order_version": order_version, "window_shards": window_shards, "balance": None},
     )
     return "-".join(map(_part, parts))
 

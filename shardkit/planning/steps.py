@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shardkit.errors import UsageError
 
-__all__ = ["after_step", "loss_scale", "rank_positions", "step_count", "weights"]
+__all__ = ["after_step", "loss_scale", "rank_on_nodes", "rank_positions", "step_count", "weights"]
 
 
 def step_count(n: int, *, delivered: int, global_batch: int, drop_last: bool) -> int:
@@ -47,6 +47,21 @@ def rank_positions(delivered: int, *, rank: int, world: int, batch_size: int) ->
     if delivered < 0:
         raise UsageError(f"delivered is {delivered}: it counts from 0")
     return np.arange(batch_size, dtype=np.int64) * world + (delivered + rank)
+
+
+def rank_on_nodes(rank: int, *, world: int, nodes: int, delivered: int) -> int:
+    """The rank that a process takes the positions of, where each of L nodes reads a share of its own.
+
+    Position p belongs to node p mod L; ranks r of a node are neighbours: node r // (W ÷ L).
+
+    Raises:
+        UsageError: The nodes do not have equally many ranks.
+    """
+    if nodes < 1 or world % nodes:
+        raise UsageError(f"{world} ranks on {nodes} nodes: locality needs equally many on each")
+    on_node = world // nodes
+    node, place = divmod(rank, on_node)
+    return place * nodes + (node - delivered) % nodes
 
 
 def weights(positions: NDArray[np.int64], n: int) -> NDArray[np.float32]:

@@ -1,13 +1,16 @@
 """What is in a data set, in numbers."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from shardkit.format.index import ClipIndex
-from shardkit.format.manifest import Manifest
+from shardkit.format.index import ClipIndex, counts_of
+from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.taxonomy import LabelSet
 
 
@@ -20,7 +23,7 @@ class DatasetInfo:
     clips: int
     hours: float
     size_bytes: int
-    """Of all shards."""
+    """Of the shards."""
     shards: int
     with_video: int
     with_audio: int
@@ -33,32 +36,47 @@ class DatasetInfo:
     flags: dict[str, int]
     """Quality flag to number of clips."""
     rejects: dict[str, int]
-    """Reason to number of rows of the annotation file."""
+    """Reason to number of rows of the annotation file, all of it."""
     settings: dict[str, Any]
     libraries: dict[str, str]
     annotations: dict[str, Any]
     digest: str
+    packed: bool
+    """Whether shardkit wrote the shards, or only indexed them."""
+    base: str | None
+    """Where the shards lie; None: beside the index."""
 
     def to_json(self) -> dict[str, Any]:
         """The counts as plain values."""
         return asdict(self)
 
 
-def dataset_info(path: str, manifest: Manifest, index: ClipIndex) -> DatasetInfo:
-    """Counts what is in a data set."""
+def dataset_info(path: str, manifest: Manifest, index: ClipIndex, rows: npt.NDArray[np.int64]) -> DatasetInfo:
+    """Counts what is in a data set, or in some of its shards.
+
+    Args:
+        path: Where it is.
+        manifest: Of all of it.
+        index: Of all of it.
+        rows: int64 [N]: the clips to count, by their place in the index.
+    """
+    shards: Sequence[ShardInfo] = manifest.shards
+    if len(rows) < len(index.row):
+        index = ClipIndex(index.batch.take(pa.array(rows)), path=index.path)
+        shards = [shards[number] for number in np.unique(index.shard)]
     flags = Counter(index.batch.column("flags").flatten().to_pylist())
     event_counts = np.bincount(index.event_class_id, minlength=len(manifest.event_classes))
     return DatasetInfo(
         path=path,
         name=manifest.name,
-        clips=manifest.clip_count,
-        hours=manifest.duration_s / 3600,
-        size_bytes=sum(shard.size_bytes for shard in manifest.shards),
-        shards=len(manifest.shards),
+        clips=len(rows),
+        hours=float(index.duration_s.sum()) / 3600,
+        size_bytes=sum(shard.size_bytes for shard in shards),
+        shards=len(shards),
         with_video=int(np.count_nonzero(index.video_bytes)),
         with_audio=int(np.count_nonzero(index.audio_bytes)),
         events=len(index.event_class_id),
-        splits=dict(manifest.splits),
+        splits=counts_of(index.batch.column("split")),
         classes={label_set.name: _class_counts(label_set, index) for label_set in manifest.label_sets},
         event_classes=dict(zip(manifest.event_classes, event_counts.tolist(), strict=True)),
         flags=dict(sorted(flags.items())),
@@ -67,6 +85,8 @@ def dataset_info(path: str, manifest: Manifest, index: ClipIndex) -> DatasetInfo
         libraries=dict(manifest.libraries),
         annotations=dict(manifest.annotations),
         digest=manifest.digest(),
+        packed=manifest.packed,
+        base=manifest.base,
     )
 
 

@@ -24,7 +24,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     if "://" in text:
-        raise UsageError(f"{text}: only local paths are read; copy the data to a disk or mount it")
+        raise UsageError(f"{text}: a path on this machine is needed")
     return Path(text)
 
 
@@ -94,15 +94,19 @@ class _TemporaryFile(io.FileIO):
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, tag: str = "") -> Iterator[BinaryIO]:
     """A file to write that appears under `path` complete and synced, or not at all.
 
     What the caller's own code raises meanwhile, OSErrors too, comes out as it is.
 
+    Args:
+        path: Its name.
+        tag: Part of the temporary file's name, where several may write the same file at once.
+
     Raises:
         StorageError: It cannot be written.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = path.with_name(path.name + tag + TEMPORARY_SUFFIX)
     try:
         with storage_errors(path):
             raw = _TemporaryFile(temporary, path)
@@ -120,13 +124,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, tag: str = "") -> None:
     """Writes a whole file that appears complete or not at all.
 
     Raises:
         StorageError: It cannot be written.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, tag=tag) as file:
         file.write(data)
 
 

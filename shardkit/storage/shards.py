@@ -1,4 +1,4 @@
-"""ShardReader: byte ranges of shard files into reused memory.
+"""ShardReader: byte ranges of local shard files into reused memory.
 
 `preadv` and not mmap: a truncated file under a map ends the process (SIGBUS), and its page faults hold the GIL.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
 from shardkit.errors import CorruptShardError
 from shardkit.storage.files import storage_error
+from shardkit.storage.ranges import Bytes, Range
 
 MAX_OPEN_SHARDS = 64
 """Files that a reader keeps open where others need descriptors too; well under the usual limit of 1,024."""
@@ -41,24 +41,26 @@ class ShardReader:
         """Path of a shard, for messages."""
         return str(self._folder / self._names[shard])
 
+    def has_room(self) -> bool:
+        """See RangeReader: a disk is read when its bytes are needed."""
+        return False
+
+    def begin(self, clips: Sequence[tuple[int, Sequence[Range]]]) -> list[None]:
+        """See RangeReader."""
+        return [None] * len(clips)
+
+    def forget(self, begun: None) -> None:
+        """See RangeReader."""
+
     def read(
         self,
         shard: int,
-        ranges: Sequence[tuple[int, int]],
-        into: Sequence[npt.NDArray[np.uint8]] | None = None,
-    ) -> list[npt.NDArray[np.uint8]]:
-        """The bytes of each (offset, size) range; the ranges ascend.
-
-        Args:
-            shard: Number of the shard.
-            ranges: What to read.
-            into: Where to read the last len(into) ranges to: uint8 [size], contiguous. The others go to memory that
-                is valid until the next call.
-
-        Raises:
-            StorageError: The shard cannot be read.
-            CorruptShardError: It ends before a range does.
-        """
+        ranges: Sequence[Range],
+        into: Sequence[Bytes] | None = None,
+        *,
+        begun: None = None,  # noqa: ARG002 - nothing was
+    ) -> list[Bytes]:
+        """See RangeReader."""
         try:
             handle = self._handle(shard)
             beside = len(ranges) - len(into or ())
@@ -70,7 +72,10 @@ class ShardReader:
             raise storage_error(self.name(shard), exc) from exc
         return views
 
-    def _read_beside(self, handle: int, shard: int, ranges: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
+    def read_anew(self, shard: int, ranges: Sequence[Range], into: Sequence[Bytes] | None = None) -> None:
+        """See RangeReader."""
+
+    def _read_beside(self, handle: int, shard: int, ranges: Sequence[Range]) -> list[Bytes]:
         spans = _spans(ranges)
         # Everything keeps its place within a cache line, so samples that are aligned in the file are so in memory.
         needed = sum(size + 2 * LINE_BYTES for _, size in spans)
@@ -96,8 +101,8 @@ class ShardReader:
         self,
         handle: int,
         shard: int,
-        ranges: Sequence[tuple[int, int]],
-        into: Sequence[npt.NDArray[np.uint8]],
+        ranges: Sequence[Range],
+        into: Sequence[Bytes],
     ) -> None:
         """Ranges that adjoin are read in one call, each to its own place."""
         first = 0
@@ -106,7 +111,7 @@ class ShardReader:
                 self._fill(handle, shard, ranges[first][0], into[first:place])
                 first = place
 
-    def _fill(self, handle: int, shard: int, offset: int, pieces: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def _fill(self, handle: int, shard: int, offset: int, pieces: Sequence[Bytes]) -> None:
         wanted = sum(map(len, pieces))
         done = os.preadv(handle, _buffers(pieces), offset)
         while done < wanted:
@@ -150,19 +155,19 @@ class ShardReader:
         self.close()
 
 
-def _buffers(pieces: Sequence[npt.NDArray[np.uint8]]) -> list[memoryview]:
+def _buffers(pieces: Sequence[Bytes]) -> list[memoryview]:
     return [piece.data for piece in pieces]
 
 
-def _aligned(size: int) -> npt.NDArray[np.uint8]:
+def _aligned(size: int) -> Bytes:
     memory = np.empty(size + LINE_BYTES, dtype=np.uint8)
     start = -memory.ctypes.data % LINE_BYTES
     return memory[start : start + size]
 
 
-def _spans(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _spans(ranges: Sequence[Range]) -> list[Range]:
     """The (offset, size) reads that cover `ranges`, close ones together."""
-    spans: list[tuple[int, int]] = []
+    spans: list[Range] = []
     for offset, size in ranges:
         if not size:
             continue

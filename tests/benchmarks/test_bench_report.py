@@ -1,9 +1,16 @@
 """What benchmarks/README.md says is what was measured."""
 
+import dataclasses
 import json
 from pathlib import Path
 
-from benchmarks.loaders.report import tables
+import pytest
+
+from benchmarks.loaders.measurement import Measurement
+from benchmarks.loaders.ratios import requirements
+from benchmarks.loaders.report import figures, tables
+from benchmarks.loaders.rounds import Results
+from benchmarks.loaders.verdicts import verdicts
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -13,6 +20,22 @@ def test_the_readme_has_the_tables_of_the_stored_run():
     text = (BENCHMARKS / "README.md").read_text("utf-8")
     for table in tables(json.loads((BENCHMARKS / "results" / "loaders.json").read_text("utf-8"))):
         assert table in text
+
+
+@pytest.mark.parametrize("name", ["loaders", "against_bare"])
+def test_the_stored_ratios_are_those_of_the_stored_rounds(name: str):
+    """What held when a run was made is what its figures say."""
+    told = json.loads((BENCHMARKS / "results" / f"{name}.json").read_text("utf-8"))
+    fields = [field.name for field in dataclasses.fields(Measurement)]
+    rounds = [
+        {case: Measurement(**{field: one[field] for field in fields}) for case, one in measured.items()}
+        for measured in told["rounds"]
+    ]
+    wanted = requirements(cores=int(told["machine"]["usable_cores"]), batch_size=told["batch_size"])
+    assert (
+        json.loads(json.dumps(figures({}, Results(rounds=rounds), verdicts(wanted, rounds))["ratios"]))
+        == told["ratios"]
+    )
 
 
 def test_tables_show_medians_and_spread_of_what_was_measured():

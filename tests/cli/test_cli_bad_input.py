@@ -92,10 +92,12 @@ def test_missing_media_folder_is_named(material, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_address_for_a_folder_is_refused(material, tmp_path):
-    """Remote media are not read yet, and the message says so."""
-    said = run("pack", material.annotations, "--media", "https://example.org/clips", "--out", tmp_path / "out")
-    assert_refused(said, USAGE, "https://example.org/clips", "only local paths")
+def test_server_that_cannot_be_reached_is_named(material, tmp_path):
+    """Media at an address where nobody answers: named with what to check, and no folder is made."""
+    url = "http://127.0.0.1:1/clips"
+    said = run("pack", material.annotations, "--media", url, "--out", tmp_path / "out")
+    assert_refused(said, FAILED, url, "check the network")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("below", ["file/out", "file"])

@@ -177,7 +177,7 @@ def test_what_is_not_known_or_went_wrong_is_said(packed, capsys):
         (("--json", "nowhere/bench.json"), ("--json nowhere/bench.json", "no folder nowhere")),
         (("--json", "."), ("--json .", "name a file")),
         (("--plot", "bench.docx"), ("--plot bench.docx", ".png")),
-        (("--plot", "https://example.org/bench.png"), ("https://example.org/bench.png", "only local paths")),
+        (("--plot", "https://example.org/bench.png"), ("https://example.org/bench.png", "a path on this machine")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -9,10 +9,11 @@ import shardkit
 from shardkit.annotations.reading import FormatName
 from shardkit.cli import app
 from shardkit.loading.config import MODALITIES
+from shardkit.packing.job import EngineName
 from shardkit.planning.sampling import FrameChoice
 from shardkit.transforms.frontends import FrontEndName
 
-PACK, LOADER = shardkit.pack.__annotations__, shardkit.loader.__annotations__
+PACK, INDEX, LOADER = (function.__annotations__ for function in (shardkit.pack, shardkit.index, shardkit.loader))
 BRACKETS = str.maketrans("<>", "[]")
 """Releases of typer differ in them."""
 
@@ -31,6 +32,8 @@ def choices(annotation):
     [
         (app.Format, choices(FormatName)),
         (app.Fit, choices(PACK["fit"])),
+        (app.Fit | None, choices(INDEX["fit"])),
+        (app.Require, choices(INDEX["require"])),
         (app.VideoCodec, choices(PACK["video_codec"])),
         (app.Chroma | None, choices(PACK["chroma"])),
         (app.AudioCodec, choices(PACK["audio_codec"])),
@@ -40,6 +43,8 @@ def choices(annotation):
         (app.WorkerType, choices(LOADER["worker_type"])),
         (app.FrontEnd, choices(FrontEndName)),
         (app.Modality, set(MODALITIES)),
+        (app.Engine, choices(EngineName)),
+        (app.Engine, choices(PACK["engine"])),
     ],
 )
 def test_options_offer_what_functions_take(offered, taken):
@@ -56,6 +61,7 @@ def test_none_is_a_word_on_the_command_line():
     ("command", "shown"),
     [
         ("pack", "--video-codec <mjpeg|h264|raw>"),
+        ("index", "--require <av|audio|video|any>"),
         ("stats", "--frontend <ast|psla|passt|mbt|vggish>"),
         ("bench", "--crop <center|random|none>"),
     ],

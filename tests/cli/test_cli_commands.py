@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from command_line import run
+
+import shardkit
 
 
 def test_pack_says_what_was_packed_and_what_was_not(packed):
@@ -26,7 +29,7 @@ def test_resume_of_a_finished_run_says_that_nothing_was_left_to_do(material, pac
     """The user learns that the data set was complete before."""
     said = run(*material.arguments, "--out", packed[0], "--resume")
     assert said.returncode == 0, said.stderr
-    assert "nothing was left to do" in said.stdout
+    assert "by earlier runs; nothing was left to do" in said.stdout
 
 
 def test_info_shows_the_same_numbers_to_people_and_machines(packed):
@@ -42,6 +45,24 @@ def test_info_shows_the_same_numbers_to_people_and_machines(packed):
         assert shown in said
 
 
+def test_info_of_some_shards_counts_what_is_in_them(material, tmp_path):
+    """A pattern names clips, as where they are loaded: shards, sizes, splits and classes are theirs."""
+    out = tmp_path / "out"
+    assert run(*material.arguments, "--out", out, "--shard-size", "100KB").returncode == 0
+    pattern = f"{out}/clips-00000{{3,5}}.tar"
+    numbers, whole = (json.loads(run("info", where, "--json").stdout) for where in (pattern, out))
+    ds = shardkit.open(pattern)
+    assert 0 < numbers["clips"] == numbers["with_audio"] == len(ds) < whole["clips"] == 5
+    assert numbers["hours"] * 3600 == pytest.approx(ds.table.column("duration_s").to_numpy().sum())
+    assert (numbers["shards"], numbers["size_bytes"]) == (
+        2,
+        sum((out / f"clips-00000{number}.tar").stat().st_size for number in (3, 5)),
+    )
+    assert sum(numbers["splits"].values()) == len(ds)
+    assert sum(numbers["classes"]["instrument"]["level_4"].values()) == len(ds)
+    assert numbers["digest"] == whole["digest"]
+
+
 def test_relabel_says_how_many_clips_have_new_labels(material, packed, tmp_path):
     """Clips that the file does not name and rows that name no clip are counted."""
     out = tmp_path / "out"
@@ -52,7 +73,7 @@ def test_relabel_says_how_many_clips_have_new_labels(material, packed, tmp_path)
     assert report["relabelled"] + report["unnamed"] == 5
     assert report["relabelled"] + report["unused"] + report["unread"] == 5
     said = run("relabel", out, material.annotations, "--split", "60/40")
-    assert "relabelled 5 clips" in said.stdout
+    assert "relabelled 5 clips; the msg members in the tars stay as they were packed" in said.stdout
     assert "belong to no packed clip" in said.stdout
 
 

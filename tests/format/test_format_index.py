@@ -1,5 +1,7 @@
 """index.arrow: what goes in comes out, as columns of views; other bytes are refused."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 from shardkit.clip import EVENT_MODALITIES, Event
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
 from shardkit.format.digest import file_digest
-from shardkit.format.index import column_type, decode_index, encode_index, index_batch, index_schema
+from shardkit.format.index import (
+    column_type,
+    decode_index,
+    encode_index,
+    index_batch,
+    index_schema,
+    joined,
+    write_index,
+)
+from shardkit.format.manifest import FileInfo
 from shardkit.format.record import AudioLayout, Member, Placed, Record, VideoLayout
 from shardkit.taxonomy import UNKNOWN, LabelSet, Level
 
@@ -88,6 +99,17 @@ def _index(rows):
 
 def _decoded(data, path="index.arrow"):
     return decode_index(data, path=path, digest=file_digest(data))
+
+
+@given(st.lists(st.lists(_placed(), max_size=3), max_size=4))
+def test_an_index_of_many_shards_is_that_of_all_their_rows(shards):
+    """One record batch, of any number of batches; written into a file, with the digest of what is in it."""
+    schema = index_schema(LABEL_SETS, COLUMNS)
+    batch = joined([index_batch(rows, schema) for rows in shards], schema)
+    expected = encode_index(index_batch([placed for rows in shards for placed in rows], schema))
+    file = io.BytesIO()
+    assert write_index(file, batch) == FileInfo(len(expected), file_digest(expected))
+    assert file.getvalue() == expected
 
 
 @given(st.lists(_placed(), max_size=6))

@@ -81,12 +81,11 @@ def test_what_is_no_manifest_is_refused(data, error, message):
 
 def test_a_field_of_the_wrong_type_is_refused_even_with_a_right_digest():
     """A manifest that vouches for itself but lacks a field: CorruptShardError."""
-    from shardkit.format.digest import file_digest
-    from shardkit.format.manifest import _canonical
+    from shardkit.format.digest import json_digest
 
     content = json.loads(MANIFEST.to_bytes())
     del content["digest"], content["shards"]
-    content["digest"] = file_digest(_canonical(content))
+    content["digest"] = json_digest(content)
     with pytest.raises(CorruptShardError, match="a field is missing"):
         Manifest.from_bytes(json.dumps(content).encode(), path="dataset.json")
 
@@ -97,3 +96,20 @@ def test_shard_names_that_lead_out_of_the_folder_are_refused(name):
     manifest = replace(MANIFEST, shards=(ShardInfo(name, 1, 1024, "0" * 32),))
     with pytest.raises(CorruptShardError, match="no shard's name"):
         Manifest.from_bytes(manifest.to_bytes(), path="dataset.json")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../a.tar", "a/../../b.tar", "a//b.tar", "./a.tar", "", "a\0.tar"])
+def test_names_of_tars_that_were_indexed_stay_inside_too(name):
+    """They are of any form, but lead nowhere else than below their base."""
+    manifest = replace(MANIFEST, packed=False, base="/data", shards=(ShardInfo(name, 1, 1024, "0" * 32),))
+    with pytest.raises(CorruptShardError, match="no shard's name"):
+        Manifest.from_bytes(manifest.to_bytes(), path="dataset.json")
+
+
+def test_a_manifest_of_tars_that_were_indexed_says_so():
+    """That nobody vouches for them, and where they lie; packed ones say neither, as they always did."""
+    manifest = replace(MANIFEST, packed=False, base="/data", shards=(ShardInfo("train/x 1.tar", 1, 1024, "0" * 32),))
+    again = Manifest.from_bytes(manifest.to_bytes(), path="dataset.json")
+    assert again == manifest
+    assert (again.packed, again.base) == (False, "/data")
+    assert not {"packed", "base"} & json.loads(MANIFEST.to_bytes()).keys()

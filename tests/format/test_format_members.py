@@ -1,10 +1,12 @@
 """Members and digests: WAV, msgpack and xxh3, read by others' readers."""
 
 import io
+import struct
 import wave
 
 import msgpack
 import numpy as np
+import pytest
 import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from shardkit.clip import Event
 from shardkit.format.digest import file_digest, xxh3
 from shardkit.format.message import encode_message
 from shardkit.format.record import AudioLayout, Record, VideoLayout
-from shardkit.format.wav import WAV_HEADER_BYTES, encode_wav, second_digests
+from shardkit.format.wav import WAV_HEADER_BYTES, encode_wav, pcm_wav, second_digests
 from shardkit.taxonomy import UNKNOWN, LabelSet, Level
 
 _pcm = st.integers(1, 2).flatmap(
@@ -40,6 +42,67 @@ def test_every_second_has_its_digest(samples):
     pcm = np.array(samples, dtype="<i2")
     digests = second_digests(encode_wav(pcm, rate_hz=8), rate_hz=8, channels=pcm.shape[1])
     assert digests == [xxhash.xxh3_64_intdigest(pcm[at : at + 8].tobytes()) for at in range(0, len(pcm), 8)]
+
+
+@given(_pcm, st.sampled_from([8, 16000]), st.lists(st.binary(max_size=9), max_size=3))
+def test_plain_pcm_is_found_in_wav_files_of_others(samples, rate_hz, chunks):
+    """Behind any other chunks, of odd lengths too; its seconds have the digests that ours would have."""
+    pcm = np.array(samples, dtype="<i2")
+    ours = encode_wav(pcm, rate_hz=rate_hz)
+    extra = b"".join(b"LIST" + len(chunk).to_bytes(4, "little") + chunk + bytes(len(chunk) % 2) for chunk in chunks)
+    data = ours[:12] + extra + ours[12:36] + extra + ours[36:] + extra
+    found = pcm_wav(data)
+    assert found == (rate_hz, pcm.shape[1], len(ours[:44]) + 2 * len(extra), len(pcm))
+    stored = data[found.data_offset :][: pcm.nbytes]
+    assert stored == pcm.tobytes()
+    digests = second_digests(
+        data, rate_hz=rate_hz, channels=found.channels, data_offset=found.data_offset, samples=found.samples
+    )
+    assert digests == second_digests(ours, rate_hz=rate_hz, channels=found.channels)
+
+
+def _wav(*, tag: int = 1, bits: int = 16, frame_bytes: int = 2, subtype: bytes = b"", data_bytes: int = 4) -> bytes:
+    fmt = struct.pack("<HHIIHH", tag, 1, 8, 16, frame_bytes, bits) + subtype
+    chunks = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + struct.pack("<4sI", b"data", data_bytes) + bytes(4)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks
+
+
+_PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
+_FLOAT_GUID = b"\x03" + _PCM_GUID[1:]
+
+
+def test_the_long_form_of_the_format_is_pcm_too():
+    """WAVE_FORMAT_EXTENSIBLE with the subtype PCM, as written for some recorders."""
+    head = struct.pack("<HHI", 22, 16, 4)
+    assert pcm_wav(_wav(tag=0xFFFE, subtype=head + _PCM_GUID)) == (8, 1, 68, 2)
+    assert pcm_wav(_wav(tag=0xFFFE, subtype=head + _FLOAT_GUID)) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"RIFF",
+        _wav(tag=3, bits=32, frame_bytes=4),
+        _wav(bits=24, frame_bytes=3),
+        _wav(bits=8, frame_bytes=1),
+        _wav(data_bytes=6),
+        _wav(data_bytes=0xFFFFFFFF),
+        _wav()[:30],
+        _wav()[:12] + _wav()[36:],
+        b"RIFX" + _wav()[4:],
+    ],
+    ids=["empty", "cut", "float", "24 bits", "8 bits", "short", "streamed", "no data", "no format", "big-endian"],
+)
+def test_what_is_not_plain_pcm_or_not_all_there_is_none(data):
+    """FFmpeg knows what to do with those."""
+    assert pcm_wav(data) is None
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_wav_file_or_none(data):
+    """Never an error."""
+    pcm_wav(b"RIFF\0\0\0\0WAVE" + data)
 
 
 def test_silence_of_no_length_has_no_seconds():

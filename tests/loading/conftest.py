@@ -1,16 +1,21 @@
-"""Twelve clips of sixteen frames, packed in any codec: for the tests of what is loaded of a clip."""
+"""Twelve clips of sixteen frames, packed in any codec: for the tests of what is loaded of a clip. And servers."""
 
 import json
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from far_sets import FarServer
+from started_servers import started
 from synth_media import LEAVES, Fault, Row, Variety, make_media
 
 import shardkit
+from benchmarks.storage.fault_proxy import fault_proxy
+from benchmarks.storage.link import Link
+from benchmarks.storage.servers import nginx_server, s3_server
 
 RATE_HZ = 16000
 CLIP_S, SHORT_S = 4.0, 2.5
@@ -83,3 +88,34 @@ def _write_noise(path: Path, *, seed: int) -> None:
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)
         file.writeframes(pcm.tobytes())
+
+
+@pytest.fixture(scope="session")
+def _http_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarServer]:
+    root = tmp_path_factory.getbasetemp()
+    with started(nginx_server(root)) as server, fault_proxy(server.url) as proxy:
+        yield FarServer("http", root, proxy)
+
+
+@pytest.fixture(scope="session")
+def _s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarServer]:
+    root = tmp_path_factory.getbasetemp()
+    with (
+        started(s3_server(root, notice_s=0.0)) as server,
+        fault_proxy(server.url, link=Link(mend_206=True)) as proxy,
+    ):
+        yield FarServer("s3", root, proxy, server.behind(proxy.url).storage_options)
+
+
+@pytest.fixture
+def http_server(_http_server: FarServer) -> FarServer:
+    """Nginx serves all of the tests' folders; the proxy before it does no harm until it is told to."""
+    _http_server.proxy.set_rules([])
+    return _http_server
+
+
+@pytest.fixture
+def object_server(_s3_server: FarServer) -> FarServer:
+    """Rclone does, over S3."""
+    _s3_server.proxy.set_rules([])
+    return _s3_server

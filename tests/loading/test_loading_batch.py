@@ -308,7 +308,7 @@ def test_picture_alone_touches_no_sound_byte(damaged):
 
 def _invert_members(ds, offsets, sizes):
     for shard, offset, size in zip(ds.index.shard, offsets.tolist(), sizes.tolist(), strict=True):
-        with (ds.folder / ds.shard_names[shard]).open("r+b") as file:
+        with (ds.folder.path / ds.shard_names[shard]).open("r+b") as file:
             file.seek(offset)
             data = file.read(size)
             file.seek(offset)

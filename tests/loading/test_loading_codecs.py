@@ -163,14 +163,14 @@ class RecordingReader(ShardReader):
     """Writes down what it is asked for."""
 
     def __init__(self, ds):
-        super().__init__(ds.folder, ds.shard_names)
+        super().__init__(ds.folder.path, ds.shard_names)
         self.ranges = []
         self.into = []
 
-    def read(self, shard, ranges, into=None):
+    def read(self, shard, ranges, into=None, **begun):
         """As ShardReader."""
         self.ranges, self.into = list(ranges), list(into or ())
-        return super().read(shard, ranges, into)
+        return super().read(shard, ranges, into, **begun)
 
 
 def _filled(source, **options):
@@ -183,7 +183,9 @@ def _filled(source, **options):
         for row in ds.rows.tolist():
             buffer = np.zeros(layout.size_bytes, np.uint8)
             slot = slot_of(layout.views(buffer), 0)
-            filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
+            clip = filler.plan(row=row, position=row, epoch=0)
+            filler.place(clip, slot)
+            filler.fill(clip, filler.read(clip))
             yield ds.index, row, slot, reader
 
 
@@ -253,7 +255,7 @@ def to_damage(coded, tmp_path):
 def _place(ds, key, member):
     row = ds.keys.index(key)
     offset, size = (int(getattr(ds.index, f"{member}_{field}")[row]) for field in ("offset", "bytes"))
-    return ds.folder / ds.shard_names[ds.index.shard[row]], offset, size
+    return ds.folder.path / ds.shard_names[ds.index.shard[row]], offset, size
 
 
 def _flip(path, offset, mask=0x10):
@@ -268,7 +270,7 @@ def _flip(path, offset, mask=0x10):
 @pytest.mark.parametrize("size", [SIZE, None], ids=["cropped", "direct"])
 def test_a_flipped_bit_is_a_corrupt_shard_error(to_damage, codec, member, size):
     """In a packet, or in a second's FLAC frames: the error names shard, clip, member and byte; a mend is noticed."""
-    ds = _wide(to_damage.folder)
+    ds = _wide(to_damage.folder.path)
     key = ds.keys[1]
     with _loader(ds, size=size, batch_size=2) as loader:
         expected = snapshots(loader)
@@ -283,7 +285,7 @@ def test_a_flipped_bit_is_a_corrupt_shard_error(to_damage, codec, member, size):
 
 def test_a_shard_that_ends_early_is_a_corrupt_shard_error(to_damage):
     """A file cut within the frames of a clip, that are read to where they belong: the error names clip and shard."""
-    ds = _wide(to_damage.folder)
+    ds = _wide(to_damage.folder.path)
     key = ds.keys[0]
     path, offset, length = _place(to_damage, key, "video")
     with path.open("r+b") as file:
@@ -294,7 +296,7 @@ def test_a_shard_that_ends_early_is_a_corrupt_shard_error(to_damage):
 
 def test_a_damaged_clip_is_passed_over_and_its_neighbours_are_right(to_damage, stored):
     """on_error='skip': the bad clip is counted, all others are what they were."""
-    key = _wide(to_damage.folder).keys[1]
+    key = _wide(to_damage.folder.path).keys[1]
     path, offset, length = _place(to_damage, key, "video")
     _flip(path, offset + length // 2)
     with _loader(to_damage, size=SIZE, shuffle=False, on_error="skip", batch_size=1) as loader:

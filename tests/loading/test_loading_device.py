@@ -83,7 +83,7 @@ def test_the_next_batch_is_under_way_before_one_is_handed_out(packed):
             next(batches)
             ahead.append(len(device.started) - len(device.finished))
             # The one to hand out next may be staged already or not: the one behind it is to be filled either way.
-            while not all(loader._engine.is_good(step.buffer) for step in list(loader._waiting)[:2]):
+            while not all(loader._engine.is_good(step.number) for step in list(loader._waiting)[:2]):
                 loader._engine.filled()
     assert set(ahead[2:]) == {1}
 

@@ -68,6 +68,40 @@ def test_without_shuffle_clips_come_as_stored(packed):
         assert real_keys(loader) == real_keys(loader) == ds.keys
 
 
+def test_clips_are_shuffled_within_windows_of_shards(packed):
+    """shuffle_shards=2: of two shards every clip has come before the first clip of any other, in another order."""
+    ds = shardkit.open(packed)
+    with _loader(ds, shuffle_shards=2) as loader:
+        epochs = [real_keys(loader), real_keys(loader)]
+    assert epochs[0] != epochs[1]
+    for keys in epochs:
+        assert sorted(keys) == sorted(ds.keys)
+        shards = [int(ds.index.shard[ds._row(key)]) for key in keys]
+        seen = list(dict.fromkeys(shards))
+        for first in range(0, len(seen), 2):
+            window = set(seen[first : first + 2])
+            places = [place for place, shard in enumerate(shards) if shard in window]
+            assert places == list(range(places[0], places[-1] + 1))
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "message"),
+    [
+        ({}, {"shuffle_shards": 0}, "shuffle_shards=0: a whole number of at least 1"),
+        ({}, {"shuffle_shards": 2, "shuffle": False}, "shuffle_shards=2 says how clips are shuffled"),
+        ({}, {"locality": "rack"}, "locality='rack'"),
+        ({"WORLD_SIZE": "4"}, {"locality": "node"}, "LOCAL_WORLD_SIZE not set"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "3"}, {"locality": "node"}, "LOCAL_WORLD_SIZE 3"),
+    ],
+)
+def test_windows_and_nodes_that_make_no_sense_are_refused(packed, monkeypatch, environment, options, message):
+    """A window of no shards, a locality that is none, nodes that nobody can count: UsageError."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        _loader(packed, **options)
+
+
 def test_a_split_loads_its_clips_only(packed):
     """split='test' gives the five clips that the annotation file puts there."""
     with _loader(packed, split="test") as loader:
@@ -358,7 +392,8 @@ def test_drop_last_that_drops_everything_is_refused(packed):
     ("options", "message"),
     [
         ({"split": "train"}, "split= or the selection of clips is another one.* load the same clips"),
-        ({"shuffle": False}, "shuffle= is not the same.* the same shuffle=.* set_epoch"),
+        ({"shuffle": False}, "shuffle= or, .* is not the same.* set_epoch"),
+        ({"shuffle_shards": 2}, "shuffle_shards= is not the same.* set_epoch"),
         ({"seed": 7}, "seed=0, this loader has seed=7.* make the loader with seed=0"),
     ],
 )

@@ -23,6 +23,7 @@ from shardkit.loading.measure import LEAST_BATCHES, measure
 from shardkit.loading.stats import LoaderStats
 from shardkit.loading.tally import Tally
 from shardkit.loading.usage import process_usage
+from shardkit.storage.request_meter import RequestMeter
 from shardkit.storage.shards import ShardReader
 
 SECOND_NS = 10**9
@@ -56,6 +57,7 @@ def _stats(**changes):
         replaced_workers=0,
         worker_cpu_s=19.0,
         tally=_tally(),
+        storage=RequestMeter(),
         ring_bytes=1_000_000,
         worker_private_bytes=(20_000_000, 21_000_000),
     )
@@ -377,22 +379,22 @@ SLOW_S = 0.05
 class _SlowReader(ShardReader):
     """A disk that takes SLOW_S."""
 
-    def read(self, shard, ranges, into=None):
+    def read(self, shard, ranges, into=None, **begun):
         time.sleep(SLOW_S)
-        return super().read(shard, ranges, into)
+        return super().read(shard, ranges, into, **begun)
 
 
 class _SlowDataset(Dataset):
     """Clips on such a disk."""
 
-    def reader(self):
-        return _SlowReader(self.folder, self.shard_names)
+    def reader(self, *, meter=None):
+        return _SlowReader(self.folder.path, self.shard_names)
 
 
 def test_slow_storage_is_named(packed):
     """Reading that takes most of the workers' time makes a loader storage-bound."""
     fast = shardkit.open(packed)
-    slow = _SlowDataset(fast.folder, fast.manifest, fast.index, fast.rows)
+    slow = _SlowDataset(fast.store, fast.manifest, fast.index, fast.rows, index_file=fast.index_file)
     with _loader(slow, worker_type="thread", epochs=FOREVER) as loader:
         stats = _over(loader, seconds=0.7, warm_up=2)
     assert stats.verdict.startswith("storage-bound: 2 workers busy ")
@@ -522,3 +524,55 @@ def test_usage_is_that_of_a_process_that_runs():
         assert (ended.private_bytes, ended.cpu_s >= 0) == (0, True)
         process.wait()
         assert process_usage(process.pid) is None
+
+
+# --- several ranks, and storage that is far away
+
+
+def _meter(requests, *, seconds, cached=0):
+    meter = RequestMeter()
+    for _ in range(requests):
+        meter.count_request(1000, seconds, is_retry=False)
+    for _ in range(cached):
+        meter.count_cached_clip()
+    return meter
+
+
+def test_ranks_are_added_up():
+    """Clips, bytes and workers are sums, so rates are those of all; shares of the loops' time are means."""
+    ranks = [_stats(consumer_wait_s=8.0, storage=_meter(3, seconds=0.01)), _stats(storage=_meter(1, seconds=0.01))]
+    joined = LoaderStats.joined(ranks)
+    assert joined.clips_per_s == sum(rank.clips_per_s for rank in ranks)
+    assert joined.mb_per_s == sum(rank.mb_per_s for rank in ranks)
+    assert (joined.workers, joined.storage.requests) == (4, 4)
+    assert joined.busy_share == pytest.approx(ranks[0].busy_share)
+    assert joined.waited_share == pytest.approx(0.875)
+    assert len(joined.worker_private_bytes) == 4
+
+
+def test_ranks_have_as_many_clips_ahead_as_all_of_them():
+    """Five workers and twelve clips ahead on each of three ranks: not too many workers for one rank's clips."""
+    lazy = {"consumer_wait_s": 4, "tally": LAZY, "workers": 5, "batch_size": 3}
+    assert LoaderStats.joined([_stats(**lazy)] * 3).verdict.startswith("neither: workers busy 12%")
+    crowded = LoaderStats.joined([_stats(**lazy | {"workers": 13})] * 3)
+    assert crowded.verdict.startswith("too many workers: 39 for the 36 clips")
+
+
+def test_requests_are_told_for_each_clip():
+    """Requests and bytes a clip, latencies within a tenth, the share of clips from copies; none of it for a disk."""
+    clips = _tally().clips
+    told = _stats(storage=_meter(clips // 2, seconds=0.02, cached=clips // 2)).to_json()["storage"]
+    assert told["requests_per_clip"] == pytest.approx(0.5)
+    assert told["bytes_per_clip"] == pytest.approx(500)
+    assert told["latency_p50_s"] == pytest.approx(0.02, rel=0.1)
+    assert told["latency_p99_s"] == pytest.approx(0.02, rel=0.1)
+    assert told["cached_share"] == pytest.approx(0.5)
+    assert "storage" not in _stats().to_json()
+
+
+def test_stats_since_count_only_requests_since():
+    """since() takes what was asked before away from what was asked in all."""
+    earlier, later = _meter(2, seconds=0.001), _meter(2, seconds=0.001) + _meter(3, seconds=0.1)
+    part = _stats(at_s=120.0, storage=later).since(_stats(storage=earlier)).storage
+    assert part.requests == 3
+    assert part.latency_s(0.01) == pytest.approx(0.1, rel=0.1)

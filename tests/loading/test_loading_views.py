@@ -426,13 +426,13 @@ class RecordingReader(ShardReader):
     """Writes down the ranges it is asked for."""
 
     def __init__(self, ds):
-        super().__init__(ds.folder, ds.shard_names)
+        super().__init__(ds.folder.path, ds.shard_names)
         self.ranges = []
 
-    def read(self, shard, ranges, into=None):
+    def read(self, shard, ranges, into=None, **begun):
         """As ShardReader."""
         self.ranges = list(ranges)
-        return super().read(shard, ranges, into)
+        return super().read(shard, ranges, into, **begun)
 
 
 def _ranges_of_clips(source, **options):
@@ -445,7 +445,9 @@ def _ranges_of_clips(source, **options):
         for row in range(CLIPS):
             buffer = np.zeros(layout.size_bytes, np.uint8)
             slot = slot_of(layout.views(buffer), 0)
-            filler.fill(filler.prepare(slot, row=row, position=row, epoch=0))
+            clip = filler.plan(row=row, position=row, epoch=0)
+            filler.place(clip, slot)
+            filler.fill(clip, filler.read(clip))
             yield ds.index, row, slot, sorted(reader.ranges)
         assert filler.tally.clips == CLIPS
 

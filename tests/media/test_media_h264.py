@@ -1,6 +1,8 @@
 """h264: frames to packets and back, without the container; a damaged clip leaves nothing behind."""
 
+import ctypes
 import io
+import platform
 import subprocess
 import sys
 from itertools import cycle, islice
@@ -12,11 +14,11 @@ import pytest
 
 from shardkit.errors import UsageError
 from shardkit.media.errors import MediaDecodeError
-from shardkit.media.h264 import SMPTE_170M, H264Decoder, encode_h264
+from shardkit.media.h264 import PARAMETERS, SMPTE_170M, H264Decoder, encode_h264
 from shardkit.media.jpeg import psnr_db
 
 KEYINT = 8
-KEYFRAME, PREDICTED, PARAMETERS = 5, 1, {7, 8}
+KEYFRAME, PREDICTED, PARAMETER_SETS = 5, 1, {7, 8}
 
 
 def pictures(count, height=64, width=112, *, seed=0):
@@ -79,7 +81,7 @@ def test_every_eighth_packet_is_a_keyframe_that_needs_no_other(video):
             assert units(packet) == [PREDICTED]
         else:
             assert units(packet)[-1] == KEYFRAME
-            assert set(units(packet)[:-1]) == PARAMETERS
+            assert set(units(packet)[:-1]) == PARAMETER_SETS
     with av.open(io.BytesIO(video.data)) as container:
         marked = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
     assert marked == [place % KEYINT == 0 for place in range(20)]
@@ -141,6 +143,36 @@ def test_the_same_frames_give_the_same_bytes():
     assert encoded(rgb).data == encoded(rgb[::-1][::-1]).data
     assert b"x264" not in encoded(rgb).data
     assert b"Lav" not in encoded(rgb).data
+
+
+def moved_blocks(count, height=130, width=130):
+    """Blocks under noise that move by a pixel a frame: prediction finds them, and sides are no multiples of 16."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 120, (20, 20, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    moved = np.stack([blocks[place : place + height, place : place + width] for place in range(count)])
+    return moved + rng.integers(0, 40, moved.shape, np.uint8)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc fills the memory that it hands out")
+def test_bytes_do_not_depend_on_what_lay_in_memory_before():
+    """Fresh memory full of anything: x264's decisions never rest on it."""
+    perturb, rgb = -6, moved_blocks(8)  # M_PERTURB
+    mallopt = ctypes.CDLL(None).mallopt
+    expected = encoded(rgb).data
+    try:
+        for value in (1, 85, 170, 255):
+            assert mallopt(perturb, value)
+            assert encoded(rgb).data == expected
+    finally:
+        mallopt(perturb, 0)
+
+
+def test_bytes_do_not_depend_on_the_processor(monkeypatch):
+    """Without any SIMD instruction they are those that it gives with all that this machine has."""
+    rgb = moved_blocks(8)
+    expected = encoded(rgb).data
+    monkeypatch.setitem(PARAMETERS, "asm", 0)
+    assert encoded(rgb).data == expected
 
 
 def test_the_file_says_how_its_colours_are_meant(video):

@@ -4,12 +4,17 @@ import re
 import subprocess
 import sys
 
+import av
+import numpy as np
 import pytest
 from media_maker import make_pcm, make_video, tone
 from real_clips import BROKEN, CLIPS, NO_AUDIO, NO_VIDEO, UNREADABLE, names, needs_clips
 
+from shardkit.media.audio import read_audio
 from shardkit.media.errors import UnreadableMediaError
-from shardkit.media.probe import probe
+from shardkit.media.frames import read_frames
+from shardkit.media.probe import open_span, probe
+from shardkit.media.source import MediaBytes
 
 
 def test_extents_are_those_of_the_packets(tmp_path):
@@ -109,3 +114,39 @@ def test_stream_without_a_codec_is_noted():
     info = probe(CLIPS / "androidx__sample_missing_stsd.mp4")
     assert info.audio is None
     assert "audio stream 1 has no codec" in info.notes[0]
+
+
+def test_media_in_memory_are_what_they_are_in_a_file(tmp_path):
+    """The same extents, frames and samples; and messages name what is in memory as it is called."""
+    path = make_video(tmp_path / "a.mp4", [40 * i for i in range(50)], b_frames=2, audio_start_s=0.0, audio_s=1.5)
+    held = MediaBytes("tar member", path.read_bytes())
+    assert probe(held) == probe(path)
+    np.testing.assert_array_equal(read_frames(held, [0.3, 1.9]).rgb, read_frames(path, [0.3, 1.9]).rgb)
+    np.testing.assert_array_equal(read_audio(held, 0.1, 1.2).pcm, read_audio(path, 0.1, 1.2).pcm)
+    with pytest.raises(UnreadableMediaError, match=r"^tar member: cannot be opened"):
+        probe(MediaBytes("tar member", b"no media"))
+
+
+@pytest.mark.parametrize("only", ["video", "audio"])
+def test_one_kind_of_stream_can_be_left_out(tmp_path, only):
+    """It is not there then; the other is as before, on the same time axis."""
+    path = make_video(tmp_path / "a.mp4", [1000 + 40 * i for i in range(25)], audio_start_s=0.0, audio_s=2)
+    with open_span(path) as both, open_span(path, only=only) as one:
+        left_out = "audio" if only == "video" else "video"
+        assert getattr(one.info, only) == getattr(both.info, only)
+        assert getattr(one.info, left_out) is getattr(one, left_out) is None
+        assert getattr(one, only).zero_s == getattr(both, only).zero_s
+
+
+def test_tags_in_another_encoding_are_no_error(tmp_path):
+    """Titles in Latin-1 are common, and nobody reads them."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Cafe ####"
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(8000, 0.5), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Cafe ####", b"Caf\xe9 ####"))
+    assert probe(path).audio.packet_count == 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from buckets import s3  # noqa: F401 - a fixture
 from pack_runs import SMALL, VARIETY, contents
 from synth_media import Row, synthesise
 

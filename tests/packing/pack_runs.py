@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 def rejects(out: Path) -> list[dict]:
     """The lines of a data set's `rejects.jsonl`."""
     return [json.loads(line) for line in (out / "rejects.jsonl").read_text("utf-8").splitlines()]
+
+
+def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> set[str]:
+    """Names of files that two folders do not share byte for byte."""
+    return {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}
+
+
+def wait_until(holds, *, timeout_s: float = 30.0) -> None:
+    """Polls until something holds."""
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s, "what was waited for did not happen"
+        time.sleep(0.002)
 
 
 def start_pack(annotations: Path, media: Path, out: Path, *options: str) -> "subprocess.Popen[str]":

@@ -39,7 +39,7 @@ def levels(row):
 def test_every_row_is_packed_or_turned_away_with_its_number(avo65):
     """6,061 rows: those with media are packed, 102 mangled ids stand each on its own line, the rest lacks media."""
     rows, made, report, dataset = avo65
-    rejected = rejects(dataset.folder)
+    rejected = rejects(dataset.folder.path)
     mangled = {number for number, row in rows.items() if row["ytid"] == "#NAME?"}
     assert len(rows) == report.rows == 6061
     assert set(dataset.index.row.tolist()) == made
@@ -71,7 +71,7 @@ def test_message_carries_names_so_that_the_tar_alone_says_what_a_clip_is(avo65):
     numbers = dict(zip(dataset.keys, dataset.index.row.tolist(), strict=True))
     seen = 0
     for shard in dataset.shard_names:
-        with tarfile.open(dataset.folder / shard) as tar:
+        with tarfile.open(dataset.folder.path / shard) as tar:
             for member in tar:
                 key, _, extension = member.name.partition(".")
                 if extension == "msg":

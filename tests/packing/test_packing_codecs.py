@@ -20,6 +20,7 @@ from pack_runs import contents
 
 import shardkit
 from shardkit.clip import Clip, Reason
+from shardkit.decoding.clip import RejectedClipError
 from shardkit.errors import CorruptShardError, UsageError
 from shardkit.format.digest import xxh3
 from shardkit.format.index import decode_batch, encode_index
@@ -27,7 +28,7 @@ from shardkit.media.flac import FlacDecoder
 from shardkit.media.h264 import H264Decoder
 from shardkit.media.jpeg import psnr_db
 from shardkit.packing import clip_media
-from shardkit.packing.clip_media import RejectedClipError, pack_media
+from shardkit.packing.clip_media import pack_media
 from shardkit.packing.settings import H264, Mjpeg, PackSettings, Raw, video_settings
 from shardkit.packing.shard_plan import Candidate, plan_shards
 from shardkit.packing.sources import Located

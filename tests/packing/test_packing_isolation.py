@@ -11,10 +11,11 @@ import pytest
 from pack_runs import SMALL, rejects, worker_pids
 
 import shardkit
-import shardkit.packing.isolation
+import shardkit.isolation.pool
 from shardkit.errors import UsageError, WorkerError
 from shardkit.interpreters import start_module
-from shardkit.packing.isolation import START_TRIES, IsolatedWorkers
+from shardkit.isolation.pool import START_TRIES
+from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.worker import answer
 from shardkit.planning.sampling import FrameSampling
@@ -76,6 +77,25 @@ def test_file_that_ends_its_worker_twice_is_a_crash(good, tmp_path):
     assert "members" in answers["last"]
 
 
+@pytest.mark.timeout(60)
+def test_ctrl_c_while_a_lock_is_taken_hangs_nothing(good, monkeypatch):
+    """The standard library's locks stay taken where a signal comes between their taking and the `with` behind it."""
+    enter = threading.Condition.__enter__
+
+    def interrupted(condition):
+        enter(condition)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return True
+
+    with IsolatedWorkers(SETTINGS, workers=2, clip_timeout_s=30.0) as pool, suppress(KeyboardInterrupt):
+        monkeypatch.setattr(threading.Condition, "__enter__", interrupted)
+        for _ in pool.map((number, good) for number in range(8)):
+            pass
+    # Left with its threads and processes ended.
+    assert not worker_pids(os.getpid())
+
+
 def test_worker_that_is_killed_while_idle_costs_no_try(good, tmp_path):
     """A worker's death between two clips goes unnoticed: the next clip still has both its tries."""
     request = hanging(tmp_path)
@@ -105,14 +125,26 @@ def test_worker_that_dies_while_it_starts_is_started_again(good, monkeypatch, de
             process.kill()
         return process
 
-    monkeypatch.setattr(shardkit.packing.isolation, "start_module", start)
+    monkeypatch.setattr(shardkit.isolation.pool, "start_module", start)
     with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=30.0) as pool:
         answers = pool.map([("clip", good)])
         if deaths < START_TRIES:
             assert "members" in next(answers)[1]
         else:
-            with pytest.raises(WorkerError, match=r"3 pack workers in a row .* SIGKILL"):
+            with pytest.raises(WorkerError, match=r"3 workers in a row .* SIGKILL"):
                 next(answers)
+
+
+def test_worker_that_does_not_read_is_a_timeout_too():
+    """A request larger than what a pipe holds, to a worker that stands still: whoever sends it does not."""
+    request = {"path": "large.mp4", "start_s": None, "end_s": None, "more": bytes(4 << 20)}
+    with IsolatedWorkers(SETTINGS, workers=1, clip_timeout_s=2.0) as pool:
+        list(pool.map([("first", request | {"path": "missing.mp4"})]))
+        (pid,) = worker_pids(os.getpid())
+        os.kill(pid, signal.SIGSTOP)
+        ((_, said),) = pool.map([("large", request)])
+    assert said["reason"] == "timeout"
+    assert "large.mp4" in said["detail"]
 
 
 def test_closing_ends_workers_that_hang(good, tmp_path):

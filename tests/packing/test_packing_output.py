@@ -12,7 +12,8 @@ import shardkit
 from shardkit.errors import CorruptShardError, DataError, StorageError, TooManyRejectsError, UsageError
 from shardkit.format.index import decode_batch, encode_index
 from shardkit.packing.output import PackOutput
-from shardkit.packing.shard_files import read_part
+from shardkit.packing.shard_files import read_receipt
+from shardkit.storage.local_folder import LocalFolder
 
 
 class Interrupted(Exception):  # noqa: N818 - what a user's progress callback may raise
@@ -172,8 +173,8 @@ def test_overwrite_that_meets_a_strangers_shard_removes_nothing(material, finish
 
 @pytest.fixture
 def cut_short(partial):
-    """What kill -9 leaves between a first shard's last byte and its part."""
-    for path in partial.glob(".packing/*.part"):
+    """What kill -9 leaves between a first shard's last byte and its receipt."""
+    for path in partial.glob(".packing/*.receipt"):
         path.unlink()
     for path in partial.glob("*.tar"):
         if path.name != "clips-000000.tar":
@@ -194,15 +195,15 @@ def test_refused_run_changes_nothing_where_only_a_tar_is_finished(material, undi
     assert contents(cut_short) == undisturbed.contents
 
 
-def test_run_that_fails_between_a_tar_and_its_part_leaves_nothing(material, tmp_path, monkeypatch):
+def test_run_that_fails_between_a_tar_and_its_receipt_leaves_nothing(material, tmp_path, monkeypatch):
     """The tar goes too: it would stand in the way of the next attempt."""
 
-    def fail(*_) -> None:
+    def fail(*_, **__) -> None:
         assert (tmp_path / "clips-000000.tar").exists()
         raise Interrupted
 
     (tmp_path / "mine.txt").touch()
-    monkeypatch.setattr("shardkit.packing.pack.write_part", fail)
+    monkeypatch.setattr("shardkit.packing.shard_task.write_receipt", fail)
     with pytest.raises(Interrupted):
         pack(material, tmp_path)
     assert set(contents(tmp_path)) == {"mine.txt"}
@@ -257,7 +258,7 @@ def test_index_is_written_as_it_is_encoded(undisturbed, tmp_path):
     """The index that goes straight into its file has the bytes, size and digest of the encoded one."""
     data = undisturbed.contents["index.arrow"]
     batch = decode_batch(data, path="index.arrow")
-    with PackOutput(tmp_path / "out") as output:
+    with PackOutput(LocalFolder(tmp_path / "out")) as output:
         about = output.write_index(batch)
     assert (tmp_path / "out/index.arrow").read_bytes() == encode_index(batch) == data
     assert about == shardkit.open(undisturbed.out).manifest.index
@@ -266,18 +267,19 @@ def test_index_is_written_as_it_is_encoded(undisturbed, tmp_path):
 def test_index_that_does_not_fit_is_a_storage_error(undisturbed, tmp_path):
     """A full disk under the index: StorageError, and no index."""
     batch = decode_batch(undisturbed.contents["index.arrow"], path="index.arrow")
-    with PackOutput(tmp_path / "out") as output:
+    with PackOutput(LocalFolder(tmp_path / "out")) as output:
         (tmp_path / "out/index.arrow.tmp").symlink_to("/dev/full")
         with pytest.raises(StorageError, match=r"index\.arrow: No space left"):
             output.write_index(batch)
     assert not (tmp_path / "out/index.arrow").exists()
 
 
-def test_parts_are_not_mapped(partial):
-    """Of 100,000 shards all parts are held at once, more than a process may have mappings."""
-    parts = [read_part(path) for path in partial.glob(".packing/*.part")]
-    assert parts
-    assert ".part" not in Path("/proc/self/maps").read_text()
+def test_receipts_are_not_mapped(partial):
+    """Of 100,000 shards all receipts are held at once, more than a process may have mappings."""
+    names = [path.name.removesuffix(".receipt") for path in partial.glob(".packing/*.receipt")]
+    receipts = [read_receipt(LocalFolder(partial), name) for name in names]
+    assert receipts
+    assert ".receipt" not in Path("/proc/self/maps").read_text()
 
 
 def test_overwrite_does_not_guess_which_files_are_its_own(material, finished):
@@ -299,7 +301,7 @@ def test_resume_of_a_damaged_data_set_is_an_error(material, finished):
 
 
 def test_shard_that_was_cut_is_packed_again(material, undisturbed, partial):
-    """A shard whose size is not what its part says is not trusted."""
+    """A shard whose size is not what its receipt says is not trusted."""
     shard = partial / "clips-000000.tar"
     shard.write_bytes(shard.read_bytes()[:1000])
     pack(material, partial, resume=True)

@@ -1,13 +1,23 @@
 """relabel: other labels, splits and columns in index and manifest; the tars stay as they are."""
 
 import csv
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from uuid import uuid4
 
+import fsspec
 import pytest
-from pack_runs import contents
+from pack_runs import contents, wait_until
 
 import shardkit
-from shardkit.errors import CorruptShardError, UsageError
+from benchmarks.storage.fault_proxy import fault_proxy
+from benchmarks.storage.link import Link
+from shardkit.errors import CorruptShardError, StorageError, UsageError
+from shardkit.packing.output import PackOutput
 
 
 @pytest.fixture
@@ -171,3 +181,65 @@ def test_clips_that_start_together_are_told_apart_by_their_ends(material, undist
     report = shardkit.relabel(out, again)
     assert (report.relabelled, report.unnamed, report.unused) == (1, 1, 1)
     assert labels() == {0.5: None, 1.0: "only"}
+
+
+def _is_replaced(path, old):
+    """Whether another file has this name by now; for a moment, none or an empty one has it."""
+    try:
+        return path.read_bytes() not in (old, b"")
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_between_index_and_manifest_in_a_bucket_both_are_written(undisturbed, corrected, s3, sent, code):
+    """Ctrl-C or SIGTERM, three times: its exit code, a word on what is there, and a data set that can be read."""
+    name = uuid4().hex
+    folder = s3.bucket(name)
+    bucket = fsspec.filesystem("s3", **s3.options)
+    for file in undisturbed.out.iterdir():
+        bucket.put_file(str(file), f"{name}/{file.name}")
+    with fault_proxy(s3.server.url, link=Link(latency_s=0.3)) as proxy:
+        where = [word.replace(s3.server.url, proxy.url) for word in s3.arguments]
+        command = [sys.executable, "-m", "shardkit", "relabel", f"s3://{name}", str(corrected[0]), *where]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: _is_replaced(folder / "index.arrow", undisturbed.contents["index.arrow"]))
+        for _ in range(3):
+            process.send_signal(sent)
+            time.sleep(0.05)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "stopped; the data set is whole" in said
+    assert "Traceback" not in said
+    assert shardkit.open(folder).manifest.columns == ("quality",)
+    assert not [file for file in contents(folder) if ".packing" in file]
+
+
+def test_interrupted_while_it_fails_the_failure_is_told(dataset, corrected, monkeypatch):
+    """Two times Ctrl-C, and then the manifest cannot be written: nobody may think that all is well."""
+
+    def fail(*_):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+        raise StorageError("no room for the manifest")
+
+    monkeypatch.setattr(PackOutput, "commit", fail)
+    with pytest.raises(StorageError, match="no room for the manifest"):
+        shardkit.relabel(dataset, corrected[0])
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_before_it_writes_nothing_is_changed(dataset, undisturbed, tmp_path, sent, code):
+    """While the annotation file is read: the folder is as it was."""
+    path = tmp_path / "slow.csv"
+    os.mkfifo(path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardkit", "relabel", dataset, path], stderr=subprocess.PIPE, text=True
+    )
+    with path.open("wb"):  # it has opened the other end
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, "stopped; the data set is whole" in said) == (code, True), said
+    assert "Traceback" not in said
+    assert contents(dataset) == undisturbed.contents

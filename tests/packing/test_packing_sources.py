@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from shardkit.clip import Clip, Reason
 from shardkit.errors import StorageError
 from shardkit.packing.sources import EXTENSIONS, Located, find_sources
+from shardkit.storage.locations import Location
 
 CLIPS = Path(__file__).parents[2] / "../shared/data/clips"
 
@@ -23,7 +24,7 @@ def fill(root: Path, *paths: str) -> Path:
 def found(root: Path, **fields) -> Located:
     """Where the one clip with these fields is found."""
     clip = Clip(row=1, **fields)
-    located, rejects = find_sources([clip], root)
+    located, rejects = find_sources([clip], Location.of(root))
     assert rejects == []
     assert located[0].clip == clip
     return located[0]
@@ -31,7 +32,7 @@ def found(root: Path, **fields) -> Located:
 
 def refused(root: Path, **fields):
     """Why the one clip with these fields is not found."""
-    located, (reject,) = find_sources([Clip(row=1, **fields)], root)
+    located, (reject,) = find_sources([Clip(row=1, **fields)], Location.of(root))
     assert located == []
     return reject
 
@@ -129,7 +130,7 @@ def test_names_that_are_not_utf8_are_skipped(tmp_path):
     fill(tmp_path, "a.mp4")
     for name in (b"b\xff.mp4", b"\xff/b.mp4"):
         fill(tmp_path, os.fsdecode(name))
-    located, rejects = find_sources([Clip(row=1, id="a"), Clip(row=2, id="b")], tmp_path)
+    located, rejects = find_sources([Clip(row=1, id="a"), Clip(row=2, id="b")], Location.of(tmp_path))
     assert [entry.path for entry in located] == ["a.mp4"]
     assert [reject.id for reject in rejects] == ["b"]
 
@@ -149,7 +150,7 @@ def test_hidden_files_and_folders_are_skipped_and_links_to_files_count(tmp_path)
     (root / "dangling.mp4").symlink_to(tmp_path / "nothing.mp4")
     (root / "circle").symlink_to(root)
     clips = [Clip(row=row, id=id) for row, id in enumerate(["a", ".b", "e", "linked", "dangling"])]
-    located, rejects = find_sources(clips, root)
+    located, rejects = find_sources(clips, Location.of(root))
     assert [entry.path for entry in located] == ["d/e.mp4", "linked.mp4"]
     assert [reject.id for reject in rejects] == ["a", ".b", "dangling"]
 
@@ -173,10 +174,10 @@ def test_path_that_leaves_the_folder_is_a_bad_row(tmp_path, media):
 def test_missing_media_folder_is_a_storage_error(tmp_path):
     """A media folder that is missing, or is a file, is a StorageError naming it."""
     with pytest.raises(StorageError, match="nowhere: no such media folder"):
-        find_sources([], tmp_path / "nowhere")
+        find_sources([], Location.of(tmp_path / "nowhere"))
     fill(tmp_path, "file")
     with pytest.raises(StorageError, match="file: a file, expected the folder"):
-        find_sources([], tmp_path / "file")
+        find_sources([], Location.of(tmp_path / "file"))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_every_clip_is_located_or_rejected_in_order(shared_root, ids):
     clips = [
         Clip(row=row, id=id, media=id if "/" in id else None, start_s=30.0, end_s=40.0) for row, id in enumerate(ids)
     ]
-    located, rejects = find_sources(clips, shared_root)
+    located, rejects = find_sources(clips, Location.of(shared_root))
     lost = [row for row, id in enumerate(ids) if id in ("missing", "../b")]
     assert [reject.row for reject in rejects] == lost
     assert [entry.clip for entry in located] == [clip for clip in clips if clip.row not in lost]
@@ -202,10 +203,10 @@ def test_every_clip_is_located_or_rejected_in_order(shared_root, ids):
 def test_real_clips_are_found_by_name_and_by_id():
     """Every real file is found by its name, and those with a media extension by their stem."""
     names = sorted(path.name for path in CLIPS.iterdir())
-    named, no_rejects = find_sources([Clip(row=1, id="x", media=name) for name in names], CLIPS)
+    named, no_rejects = find_sources([Clip(row=1, id="x", media=name) for name in names], Location.of(CLIPS))
     assert no_rejects == []
     assert [entry.path for entry in named] == names
-    by_stem, _ = find_sources([Clip(row=1, id=Path(name).stem) for name in names], CLIPS)
+    by_stem, _ = find_sources([Clip(row=1, id=Path(name).stem) for name in names], Location.of(CLIPS))
     assert [entry.path for entry in by_stem] == names
 
 
@@ -217,6 +218,6 @@ def test_an_absolute_path_inside_the_media_folder_is_found(tmp_path):
         Clip(row=1, id="a", media=str(tmp_path / "media/sub/a.mp4")),
         Clip(row=2, id="b", media=str(tmp_path / "elsewhere/a.mp4")),
     ]
-    located, rejects = find_sources(clips, tmp_path / "media")
+    located, rejects = find_sources(clips, Location.of(tmp_path / "media"))
     assert [each.path for each in located] == ["sub/a.mp4"]
     assert [reject.row for reject in rejects] == [2]

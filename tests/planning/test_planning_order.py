@@ -214,4 +214,47 @@ def test_what_has_no_order_is_refused_by_name(shard_of, settings, message):
 def test_the_repr_says_what_the_order_covers():
     """The repr names clips, shards, seed, epoch and window."""
     text = repr(EpochOrder(shards([2, 3]), seed=1, epoch=2))
-    assert text == "EpochOrder(5 clips in 2 shards, seed=1, epoch=2, window_shards=2, shuffle=True)"
+    assert text == "EpochOrder(5 clips in 2 shards, seed=1, epoch=2, window_shards=2, nodes=1, shuffle=True)"
+
+
+# --- nodes that read a share of the shards each
+
+
+@given(SHARD_SIZES, NUMBERS, st.none() | st.integers(1, 14), st.integers(1, 9), st.booleans())
+def test_nodes_share_an_epoch_exactly(sizes, seed, window_shards, nodes, shuffle):
+    """Whatever the number of nodes, an epoch is a permutation of the selected clips."""
+    order = EpochOrder(shards(sizes), seed=seed, epoch=1, window_shards=window_shards, nodes=nodes, shuffle=shuffle)
+    assert sorted(whole(order)) == list(range(sum(sizes)))
+
+
+@given(SHARD_SIZES, NUMBERS, st.integers(1, 14), st.integers(1, 6))
+def test_a_node_reads_neighbouring_shards_only(sizes, seed, window_shards, nodes):
+    """All nodes together open each shard once, and once more for each border between two of them."""
+    shard_of = shards(sizes)
+    order = EpochOrder(shard_of, seed=seed, epoch=0, window_shards=window_shards, nodes=nodes)
+    clips = whole(order)
+    opened = sum(len(set(shard_of[clips[node::nodes]].tolist())) for node in range(nodes))
+    assert opened <= len(set(shard_of.tolist())) + nodes - 1
+
+
+def test_another_epoch_gives_a_node_other_shards():
+    """Locality lasts an epoch: in the next one the shards are dealt anew."""
+    shard_of = shards([10] * 40)
+    first, second = (whole(EpochOrder(shard_of, seed=1, epoch=epoch, nodes=4))[::4] for epoch in (0, 1))
+    assert set(shard_of[first]) != set(shard_of[second])
+
+
+@given(SHARD_SIZES, NUMBERS, st.none() | st.integers(1, 14), st.integers(1, 5), st.booleans(), st.data())
+def test_the_shards_that_are_needed_from_a_position_on_are_known(sizes, seed, window_shards, nodes, shuffle, data):
+    """shards_from names the shard of its position and of all that its node visits before two windows are over."""
+    shard_of = shards(sizes)
+    order = EpochOrder(shard_of, seed=seed, epoch=2, window_shards=window_shards, nodes=nodes, shuffle=shuffle)
+    position = data.draw(st.integers(0, len(order) - 1))
+    named = order.shards_from(position)
+    assert len(named) == len(set(named))
+    own = shard_of[order.take(np.arange(position, len(order), nodes))].tolist()
+    assert own[0] in named
+    least = min(order.window_shards, len(set(own))) if shuffle else 1
+    assert len(named) >= least
+    if shuffle and window_shards is None:
+        assert set(own) <= set(named)

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from shardkit.errors import UsageError
 from shardkit.planning.order import EpochOrder
-from shardkit.planning.steps import after_step, loss_scale, rank_positions, step_count, weights
+from shardkit.planning.steps import (
+    after_step,
+    loss_scale,
+    rank_on_nodes,
+    rank_positions,
+    step_count,
+    weights,
+)
 
 CLIPS = st.integers(1, 300)
 BATCH = st.integers(1, 9)
@@ -153,3 +160,20 @@ def test_numbers_out_of_range_are_refused(call, message):
     """A division into ranks that cannot be is a UsageError that names the numbers."""
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 1000))
+def test_ranks_of_a_node_take_the_positions_of_that_node(nodes, on_node, delivered):
+    """Whatever was delivered before, rank r takes positions p with p mod L = its node, and all ranks take each once."""
+    world = nodes * on_node
+    taken = [rank_on_nodes(rank, world=world, nodes=nodes, delivered=delivered) for rank in range(world)]
+    assert sorted(taken) == list(range(world))
+    for rank, acting in enumerate(taken):
+        positions = rank_positions(delivered, rank=acting, world=world, batch_size=3)
+        assert set((positions % nodes).tolist()) == {rank // on_node}
+
+
+def test_nodes_with_different_numbers_of_ranks_are_refused():
+    """Five ranks on two nodes: UsageError."""
+    with pytest.raises(UsageError, match="5 ranks on 2 nodes"):
+        rank_on_nodes(0, world=5, nodes=2, delivered=0)

@@ -233,5 +233,5 @@ def test_an_error_without_a_number_passes():
 def test_a_url_is_no_local_path(tmp_path):
     """local_path takes paths in any form and refuses URLs by name."""
     assert local_path(str(tmp_path)) == local_path(tmp_path) == tmp_path
-    with pytest.raises(UsageError, match=r"https://x/y: only local paths"):
+    with pytest.raises(UsageError, match=r"https://x/y: a path on this machine"):
         local_path("https://x/y")

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import litdata
@@ -50,15 +51,22 @@ def _cache_folders(cache: str) -> dict[str, str]:
 
 def stream(work: Work) -> Iterator[Delivered]:
     """StreamingDataset in a StreamingDataLoader with persistent workers."""
+    loader = made_loader(work, str(work.folder.copy(NAME, work.stored)))
+    yield from delivered(batches(work.epochs, loader))
+
+
+def made_loader(work: Work, source: str, **options: Any) -> litdata.StreamingDataLoader:
+    """A loader of its chunks, wherever they are."""
     make = ClipMaker.of(work)
     dataset = litdata.StreamingDataset(
-        str(work.folder.copy(NAME, work.stored)),
+        source,
         shuffle=True,
         drop_last=False,
         seed=work.seed,
         transform=lambda item: make(item["video"], item["audio"], item["label"], item["key"]),
+        **options,
     )
-    loader = litdata.StreamingDataLoader(
+    return litdata.StreamingDataLoader(
         dataset,
         batch_size=work.scale.batch_size,
         num_workers=work.setup.workers,
@@ -66,7 +74,6 @@ def stream(work: Work) -> Iterator[Delivered]:
         persistent_workers=True,
         prefetch_factor=PREFETCH_BATCHES,
     )
-    yield from delivered(batches(work.epochs, loader))
 
 
 CONTESTANTS = {NAME: Contestant(stream, prepare=prepare)}

@@ -1,6 +1,6 @@
 """webdataset on the packed tars, as its documentation advises: shards drawn with replacement, batched in workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgpack
 import webdataset as wds
@@ -15,6 +15,11 @@ filling it (two reads for each clip) were measured."""
 
 def stream(work: Work) -> Iterator[Delivered]:
     """Endless with resampled shards; a single epoch with every shard once, split over the workers."""
+    yield from delivered(made_loader(work, [str(path) for path in work.folder.shards(work.stored)]))
+
+
+def made_loader(work: Work, urls: Sequence[str]) -> wds.WebLoader:
+    """A loader of tars, wherever they are."""
     make = ClipMaker.of(work)
 
     def clip(sample: dict) -> Clip:
@@ -22,21 +27,23 @@ def stream(work: Work) -> Iterator[Delivered]:
         return make(sample["mp4"], sample["wav"], label["ids"][0], sample["__key__"])
 
     is_endless = work.epochs is None
-    urls = [str(path) for path in work.folder.shards(work.stored)]
+    # A small set is not drawn again and again until the buffer is full.
+    shuffled = min(SHUFFLED_CLIPS, work.scale.clips)
     dataset = (
-        wds.WebDataset(urls, resampled=is_endless, shardshuffle=False if is_endless else len(urls), seed=work.seed)
-        .shuffle(SHUFFLED_CLIPS, initial=SHUFFLED_CLIPS)
+        wds.WebDataset(
+            list(urls), resampled=is_endless, shardshuffle=False if is_endless else len(urls), seed=work.seed
+        )
+        .shuffle(shuffled, initial=shuffled)
         .map(clip)
         .batched(work.scale.batch_size, collation_fn=collate)
     )
-    loader = wds.WebLoader(
+    return wds.WebLoader(
         dataset,
         batch_size=None,
         num_workers=work.setup.workers,
         persistent_workers=True,
         prefetch_factor=PREFETCH_BATCHES,
     )
-    yield from delivered(loader)
 
 
 CONTESTANTS = {"webdataset": Contestant(stream)}

@@ -1,0 +1,143 @@
+"""ShardTask: one shard from candidates to tar and receipt. The unit of work of every engine.
+
+Its bytes depend on the task and on what is common to a run's shards, not on where, when and beside what it is packed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from shardkit.clip import Reason, Reject
+from shardkit.errors import StorageError
+from shardkit.format.message import encode_message
+from shardkit.format.record import Record
+from shardkit.packing.clip_media import PackedMedia
+from shardkit.packing.isolation import IsolatedWorkers
+from shardkit.packing.settings import PackSettings
+from shardkit.packing.shard_files import write_receipt, write_shard
+from shardkit.packing.shard_plan import Candidate
+from shardkit.storage.folders import Folder
+from shardkit.storage.locations import Location
+from shardkit.taxonomy import LabelSet
+
+Answers = Iterator[tuple[Candidate, dict[str, Any]]]
+OnClips = Callable[[int, tuple[Reject, ...]], None]
+"""Is told of clips that are done, how many and which of them were rejected; what it raises ends the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard to pack."""
+
+    number: int
+    name: str
+    """Of its tar."""
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all shards of a run have in common."""
+
+    settings: PackSettings
+    schema: pa.Schema
+    """Of the index."""
+    label_sets: tuple[LabelSet, ...]
+    event_classes: tuple[str, ...]
+    plan_digest: str
+    libraries: Mapping[str, str]
+    """Versions of what makes the bytes."""
+    media: Location
+    out: Location
+    clip_timeout_s: float
+
+    def isolated_workers(self, workers: int) -> IsolatedWorkers:
+        """Processes that decode and encode clips for these shards."""
+        return IsolatedWorkers(
+            self.settings,
+            workers=workers,
+            clip_timeout_s=self.clip_timeout_s,
+            media=self.media,
+        )
+
+    def requests(self, task: ShardTask) -> Iterator[tuple[Candidate, dict[str, Any]]]:
+        """What to ask workers for a shard, in its order."""
+        for candidate in task.candidates:
+            located = candidate.located
+            path = str(self.media.path / located.path) if self.media.is_local else located.path
+            yield (
+                candidate,
+                {
+                    "path": path,
+                    "start_s": located.start_s,
+                    "end_s": located.end_s,
+                    "size_bytes": located.size_bytes,
+                },
+            )
+
+
+def pack_shard(task: ShardTask, common: Common, answers: Answers, output: Folder, on_clips: OnClips) -> None:
+    """Packs a shard: its tar, then its receipt.
+
+    Args:
+        task: Which.
+        common: What it shares with others.
+        answers: Workers' answers to `common.requests(task)`, and maybe to others after them.
+        output: The output folder.
+        on_clips: Is told of each clip.
+
+    Raises:
+        StorageError: A source cannot be fetched, or the shard cannot be written.
+    """
+    rejects: list[Reject] = []
+    samples = _samples(task, common, answers, rejects, on_clips)
+    info, placed = write_shard(output, task.name, samples, shard=task.number)
+    write_receipt(output, info, placed, rejects, schema=common.schema, plan_digest=common.plan_digest)
+
+
+def _samples(
+    task: ShardTask, common: Common, answers: Answers, rejects: list[Reject], on_clips: OnClips
+) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    """The shard's samples; rejects go aside."""
+    for _ in task.candidates:
+        candidate, answer = next(answers)
+        if "storage_error" in answer:
+            raise StorageError(answer["storage_error"])
+        if "reason" in answer:
+            clip = candidate.clip
+            reject = Reject(clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path)
+            rejects.append(reject)
+            on_clips(1, (reject,))
+            continue
+        media = PackedMedia.from_wire(answer)
+        record = _record(candidate, media)
+        message = encode_message(
+            record,
+            label_sets=common.label_sets,
+            event_classes=common.event_classes,
+            video_codec=common.settings.video.codec,
+            audio_codec=common.settings.audio_codec,
+        )
+        yield record, {**media.members, "msg": message}
+        on_clips(1, ())
+
+
+def _record(candidate: Candidate, media: PackedMedia) -> Record:
+    clip = candidate.clip
+    return Record(
+        key=candidate.key,
+        row=clip.row,
+        source_id=clip.id,
+        source=candidate.located.path,
+        source_start_s=media.start_s,
+        duration_s=media.duration_s,
+        split=candidate.split,
+        video=media.video,
+        audio=media.audio,
+        labels=clip.labels,
+        events=clip.events,
+        flags=media.flags,
+        columns=clip.columns,
+    )
