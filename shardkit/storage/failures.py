@@ -4,6 +4,7 @@ Each client has its own exceptions; none of them is imported here, since none ma
 """
 
 import errno
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ class MissingStoreError(MissingFileError):
     """A bucket that is not there, and no file in it."""
 
 
+_JITTER = random.SystemRandom()
+
 MOST_TOLD = 200
 """Characters of a server's own words."""
 
@@ -69,6 +72,13 @@ class Failure:
     """Of the HTTP answer, where there was one."""
     retry_after_s: float | None = None
     """How long the server asks to wait."""
+
+    def pause_s(self, wait_s: float) -> float:
+        """How long to wait for another try: up to half less than `wait_s`, but as long as the server asks.
+
+        Not all at once: many readers meet the same fault. What the training draws from `random` is left as it is.
+        """
+        return max(wait_s * _JITTER.uniform(0.5, 1.0), self.retry_after_s or 0.0)
 
 
 def explain(exc: BaseException) -> Failure:

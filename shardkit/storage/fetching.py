@@ -8,7 +8,6 @@
 What no retry mends (no such file, no permission, a wrong option) ends it at once.
 """
 
-import random
 import threading
 import time
 from collections.abc import Iterator
@@ -86,7 +85,7 @@ class _Tries:
         Raises:
             StorageError: There is no use in another one, or no time.
         """
-        pause_s = max(self._wait_s * random.uniform(0.5, 1.0), failure.retry_after_s or 0.0)
+        pause_s = failure.pause_s(self._wait_s)
         self._wait_s = min(2 * self._wait_s, self._patience.most_wait_s)
         tried_s = time.monotonic() - self._began_s
         if not failure.transient or tried_s + pause_s > self._patience.deadline_s:

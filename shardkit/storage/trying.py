@@ -3,7 +3,6 @@
 For what is written and listed; ranged reads have their own way, see `shardkit.storage.fetching`.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,8 +49,7 @@ def tried(url: str, action: Callable[[], Result]) -> Result:
             asked_s = failure.retry_after_s or 0.0
             if not failure.transient or asked_s > MOST_PAUSE_S or time.monotonic() > until_s:
                 raise _storage_failure(url, exc) from exc
-        # Not all at once: many workers meet the same fault.
-        time.sleep(max(pause_s * random.uniform(0.5, 1.0), asked_s))
+        time.sleep(failure.pause_s(pause_s))
         pause_s *= 2
     with storage_failures(url):
         return action()

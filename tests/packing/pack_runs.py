@@ -32,12 +32,13 @@ def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> set[str]:
     return {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}
 
 
-def wait_until(holds, *, timeout_s: float = 30.0) -> None:
-    """Polls until something holds."""
+def wait_until(holds, *, timeout_s: float = 30.0):
+    """Polls until something holds, and returns it."""
     deadline_s = time.monotonic() + timeout_s
-    while not holds():
+    while not (found := holds()):
         assert time.monotonic() < deadline_s, "what was waited for did not happen"
         time.sleep(0.002)
+    return found
 
 
 def start_pack(annotations: Path, media: Path, out: Path, *options: str) -> "subprocess.Popen[str]":

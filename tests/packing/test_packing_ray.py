@@ -71,9 +71,8 @@ def test_processes_that_are_killed_cost_only_their_shard(material, undisturbed, 
 
     def kill_one(_) -> None:
         if len(killed) < 2:
-            wait_until(lambda: any(worker_pids(pid) for pid in task_pids()))
-            pid = next(pid for pid in task_pids() if worker_pids(pid))
-            killed.append((pid, worker_pids(pid)))
+            pid, pids = wait_until(lambda: next(((pid, its) for pid in task_pids() if (its := worker_pids(pid))), None))
+            killed.append((pid, pids))
             os.kill(pid, signal.SIGKILL)
 
     pack(material, tmp_path / "out", progress=kill_one)
