@@ -85,7 +85,7 @@ def run_ranks(
     )
     try:
         # To the end of the output: that of all ranks, which share it.
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=200)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise

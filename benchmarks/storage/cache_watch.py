@@ -26,11 +26,17 @@ class CacheWatch:
         self._folder = folder
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.most_bytes = 0
+        self._most_bytes = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that was seen, now among it."""
+        self._most_bytes = max(self._most_bytes, folder_bytes(self._folder))
+        return self._most_bytes
 
     def _run(self) -> None:
         while not self._over.wait(EVERY_S):
-            self.most_bytes = max(self.most_bytes, folder_bytes(self._folder))
+            _ = self.most_bytes
 
     def __enter__(self) -> "CacheWatch":
         self._thread.start()

@@ -30,7 +30,7 @@ from benchmarks.storage.owned_process import owned_process
 
 REPOSITORY = Path(__file__).parents[2]
 _BACKLOG = 1024
-_CONTROL_TIMEOUT_S = 10.0
+_CONTROL_TIMEOUT_S = 60.0
 
 
 class RunningProxy:

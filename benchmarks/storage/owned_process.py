@@ -15,7 +15,7 @@ from benchmarks.storage import watchdog
 
 T = TypeVar("T")
 
-START_S = 20.0
+START_S = 60.0
 _LOOK_AGAIN_S = 0.01
 
 

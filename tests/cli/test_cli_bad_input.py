@@ -140,7 +140,7 @@ def test_full_disk_loses_nothing_and_resume_goes_on(material, packed, tmp_path):
         assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
         assert done.items() <= expected.items()
     finally:
-        subprocess.run(["umount", str(disk)], check=True, capture_output=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True, capture_output=True)
 
 
 def test_too_many_rejects_end_with_code_3_and_an_explanation(material, tmp_path):

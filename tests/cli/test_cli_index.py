@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
 import pytest
 from buckets import s3  # noqa: F401 - a fixture
 from command_line import run
+from watching import is_running, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,15 @@ def test_what_cannot_be_is_one_line(tars, tmp_path, options, code, words):
     assert all(word in said.stderr for word in words), said.stderr
 
 
+def _children(pid):
+    """Processes that any of a process's threads has started; threads come and go."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_told_to_end_says_how_to_go_on_and_leaves_nothing(material, tmp_path, sent, code):
     """Ctrl-C or a scheduler's SIGTERM in the first tar: its exit code, no traceback, no process, no folder."""
@@ -123,23 +134,19 @@ def test_a_run_that_is_told_to_end_says_how_to_go_on_and_leaves_nothing(material
     tars, out = tmp_path / "tars", tmp_path / "out"
     tars.mkdir()
     with tarfile.open(tars / "a.tar", "w") as tar:
-        for place in range(100):
+        for place in range(400):
             tar.add(video, f"{place:03d}.mp4")
     command = [sys.executable, "-m", "shardkit", "index", tars, "--out", out, *SMALL]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out / ".indexing/plan.json").exists():
-        assert process.poll() is None
-        time.sleep(0.002)
-    time.sleep(1.0)  # the worker is at work
-    threads = Path(f"/proc/{process.pid}/task").iterdir()
-    workers = [worker for thread in threads for worker in (thread / "children").read_text().split()]
-    assert workers
+    wait_until((out / ".indexing/plan.json").exists)
+    workers = wait_until(lambda: _children(process.pid))
+    time.sleep(0.5)  # they are at work
     process.send_signal(sent)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=100)
     assert process.returncode == code, said
     assert "the same command with --resume goes on" in said
     assert "Traceback" not in said
-    assert not [worker for worker in workers if Path("/proc", worker).exists()]
+    wait_until(lambda: not any(map(is_running, workers)))
     assert not out.exists()
 
 

@@ -83,7 +83,7 @@ def test_a_server_that_is_down_is_one_line(monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/shards"
     said = _run_here("info", url, monkeypatch=monkeypatch, capsys=capsys)
-    assert_one_line(said, f"{url}/dataset.json: not read in", "attempts", "refused", "check the network")
+    assert_one_line(said, f"{url}/dataset.json: not read in", "attempt", "refused", "check the network")
 
 
 def test_without_a_network_it_is_one_line(monkeypatch, capsys):

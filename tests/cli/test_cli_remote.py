@@ -111,4 +111,4 @@ def test_a_cache_that_cannot_be_written_is_one_line(http, tmp_path):
         said = run("bench", url, "--cache-dir", disk / "cache", "--seconds", "5", "--batch-size", "5", "--workers", "1")
         assert_one_line(said, str(disk / "cache"), "No space left on device", "cache_limit")
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)

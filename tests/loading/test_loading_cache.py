@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from snapshots import snapshots
 from started_servers import started
+from watching import wait_until
 
 import shardkit
 from benchmarks.storage.fault_proxy import fault_proxy
@@ -74,14 +75,6 @@ def _used_bytes(folder: Path) -> int:
     return total
 
 
-def _until(question, *, seconds=30.0):
-    until_s = time.monotonic() + seconds
-    while not (answer := question()):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
-    return answer
-
-
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_epochs_from_copies_are_those_from_the_disk(packed, served, tmp_path, worker_type):
     """Over several epochs the batches are the same; in the end all clips come from copies, and nothing is asked for."""
@@ -92,11 +85,13 @@ def test_epochs_from_copies_are_those_from_the_disk(packed, served, tmp_path, wo
         while True:
             before = far.stats()
             assert snapshots(far) == snapshots(near)
-            epoch = far.stats().since(before)
-            if epoch.cached_share == 1.0:
+            if far.stats().since(before).cached_share == 1.0:
                 break
             time.sleep(0.2)
-        assert epoch.storage.requests == 0
+        # The keeper may have ended its last request after `before`.
+        before = far.stats()
+        assert snapshots(far) == snapshots(near)
+        assert far.stats().since(before).storage.requests == 0
     shards = len(shardkit.open(packed).manifest.shards)
     names = sorted(path.name for path in (tmp_path / "cache").iterdir())
     assert sum(".tar." in name for name in names) == shards
@@ -127,7 +122,7 @@ def test_a_cache_of_half_the_size_is_never_exceeded_and_starves_nobody(packed, s
             for _ in range(6):
                 assert snapshots(far) == snapshots(near)
                 time.sleep(0.3)
-            assert far.stats().storage.cached_clips
+            wait_until(lambda: snapshots(far) == snapshots(near) and far.stats().storage.cached_clips)
     finally:
         over.set()
         watcher.join()
@@ -142,9 +137,9 @@ def test_a_damaged_copy_is_read_past_and_replaced(packed, served, tmp_path):
         return {f"{path.name.partition('.tar')[0]}.tar": path.read_bytes() for path in _copies(cache)}
 
     with shardkit.loader(packed, **OPTIONS) as near, shardkit.loader(served, cache_dir=cache, **OPTIONS) as far:
-        _until(lambda: snapshots(far) == snapshots(near) and copied() == shards)
+        wait_until(lambda: snapshots(far) == snapshots(near) and copied() == shards)
         # By now they are held, and new wants change nothing.
-        _until(lambda: snapshots(far) == snapshots(near) and far.stats().storage.cached_clips > 60)
+        wait_until(lambda: snapshots(far) == snapshots(near) and far.stats().storage.cached_clips > 60)
         for path in _copies(cache):
             data = bytearray(path.read_bytes())
             data[1000::100] = bytes(255 - byte for byte in data[1000::100])
@@ -152,7 +147,7 @@ def test_a_damaged_copy_is_read_past_and_replaced(packed, served, tmp_path):
                 file.write(data)
         assert copied() != shards
         assert snapshots(far) == snapshots(near)
-        _until(lambda: copied() == shards)
+        wait_until(lambda: copied() == shards)
 
 
 def _copies(cache: Path) -> list[Path]:
@@ -169,24 +164,24 @@ def test_a_rank_killed_while_it_downloads_leaves_nothing_that_stops_the_other(pa
     """Kill -9 of one of two that share a cache: the other fetches what is missing, and no half file stays."""
     cache = tmp_path / "cache"
     shard_bytes = max(shard.size_bytes for shard in shardkit.open(packed).manifest.shards)
-    # So slow that a shard takes half a second.
-    link = Link(bytes_per_s=2 * shard_bytes)
+    # So slow that a shard takes a second.
+    link = Link(bytes_per_s=shard_bytes)
     with started(nginx_server(packed.parent)) as server, fault_proxy(server.url, link=link) as proxy:
         command = [sys.executable, "-c", RANK, f"{proxy.url}/{packed.name}", str(cache)]
         ranks = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        _until(lambda: any(".tar." in name for name in _parts(cache)))
+        wait_until(lambda: any(".tar." in name for name in _parts(cache)))
         with ranks[0] as killed:
             killed.kill()
-        told, _ = ranks[1].communicate(timeout=60)
+        told, _ = ranks[1].communicate(timeout=150)
     assert ranks[1].returncode == 0
     assert json.loads(told.splitlines()[-1])["copies"] > 60
-    _until(lambda: not _parts(cache), seconds=15)
+    wait_until(lambda: not _parts(cache))
 
 
 def test_a_keeper_is_none_of_the_workers(served, tmp_path):
     """Stats have the memory and CPU time of those that load, and the keeper's time apart; also of one that died."""
     with shardkit.loader(served, cache_dir=tmp_path / "cache", **OPTIONS) as far:
-        _until(lambda: snapshots(far) and far.stats().storage.cached_clips)
+        wait_until(lambda: snapshots(far) and far.stats().storage.cached_clips)
         before = far.stats()
         assert len(before.worker_private_bytes) == before.workers == 2
         pids = far._engine._crew.pids()
@@ -194,7 +189,7 @@ def test_a_keeper_is_none_of_the_workers(served, tmp_path):
         assert before.worker_cpu_s <= workers_s <= before.worker_cpu_s + 0.5
         assert before.keeper_cpu_s > 0
         os.kill(pids[far._engine._keeper], signal.SIGKILL)
-        _until(lambda: snapshots(far) and far.stats().replaced_workers)
+        wait_until(lambda: snapshots(far) and far.stats().replaced_workers)
         assert far.stats().keeper_cpu_s >= before.keeper_cpu_s
         assert far._engine.gone_cpu_s == 0
 
@@ -204,7 +199,9 @@ def test_a_keeper_that_dies_is_replaced(packed, served, tmp_path):
     with shardkit.loader(served, cache_dir=tmp_path / "cache", **OPTIONS) as far:
         next(iter(far))
         os.kill(far._engine._crew.pids()[far._engine._keeper], signal.SIGKILL)
-        _until(lambda: len(snapshots(far)) == 6 and far.stats().storage.cached_clips)
+        # The first one may have fetched enough; that it is gone is seen while a batch is waited for.
+        wait_until(lambda: len(snapshots(far)) == 6 and far.stats().replaced_workers)
+        wait_until(lambda: len(snapshots(far)) == 6 and far.stats().storage.cached_clips)
         assert far.stats().replaced_workers == 1
 
 
@@ -222,7 +219,7 @@ def test_a_step_of_padding_wants_nothing_new(served, tmp_path, monkeypatch):
 def test_all_shards_can_be_kept_whatever_the_limit_of_open_files_was(packed, served, tmp_path, worker_type, others):
     """The limit of the process that holds them is raised: by what it needs for all shards, and for other things."""
     command = [sys.executable, "-c", LIMITED, served, str(tmp_path / "cache"), worker_type, "64"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) == others + len(shardkit.open(packed).manifest.shards)
 
@@ -256,4 +253,4 @@ def test_a_limit_that_holds_no_shard_is_refused(packed, served, tmp_path):
     with pytest.raises(UsageError, match=words):
         shardkit.open(served, cache_dir=tmp_path, cache_limit=limit - 1)
     with shardkit.loader(served, cache_dir=tmp_path, cache_limit=limit, **OPTIONS) as far:
-        _until(lambda: snapshots(far) and far.stats().storage.cached_clips)
+        wait_until(lambda: snapshots(far) and far.stats().storage.cached_clips)

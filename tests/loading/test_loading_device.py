@@ -1,11 +1,11 @@
 """Batches on a device: copied one step ahead, and never over a buffer that is filled anew meanwhile."""
 
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from watching import is_running, wait_until
 
 import shardkit
 from shardkit.errors import DataError
@@ -164,7 +164,7 @@ def test_a_device_that_fails_leaves_no_worker_behind(packed):
     (*pids,) = loader._engine._crew.pids().values()
     with pytest.raises(RuntimeError, match="device-side assert"):
         loader.close()
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    wait_until(lambda: not any(map(is_running, pids)))
     loader.close()
 
 

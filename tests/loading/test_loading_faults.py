@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import deque
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from shardkit.errors import (
     UsageError,
 )
 from shardkit.format.manifest import FORMAT_VERSION, Manifest
+from shardkit.loading.board import Board
 from shardkit.loading.config import LoaderConfig
 from shardkit.loading.filler import SlotFiller
 
@@ -114,9 +116,18 @@ def test_an_index_that_contradicts_its_manifest_names_the_clip(damaged, worker_t
 
 def test_a_cancelled_run_is_not_planned(packed, monkeypatch):
     """What an abandoned iteration had ordered costs the workers nothing."""
-    planned = []
-    plan = SlotFiller.plan
+    planned, filled, cancelled = [], [], threading.Event()
+    plan, fill, cancel = SlotFiller.plan, SlotFiller.fill, Board.cancel
+
+    def held_fill(self, clip, data):
+        filled.append(clip)
+        assert len(filled) <= 8 or cancelled.wait(60)
+        fill(self, clip, data)
+
     monkeypatch.setattr(SlotFiller, "plan", lambda self, **place: planned.append(place) or plan(self, **place))
+    # What it does with the second batch may take as long as this thread takes to end the iteration.
+    monkeypatch.setattr(SlotFiller, "fill", held_fill)
+    monkeypatch.setattr(Board, "cancel", lambda self: (cancel(self), cancelled.set()))
     with _loader(packed, batch_size=8, worker_type="thread", workers=1, epochs=100) as loader:
         next(iter(loader))  # the iterator dies here, with some batches under way
         assert len(planned) <= 8 + 8
@@ -493,4 +504,4 @@ for place in random.Random(1).sample(range(len(data)), 300):
     else:
         raise SystemExit(f"byte {place} was not noticed")
 """
-    subprocess.run([sys.executable, "-c", script, str(damaged)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(damaged)], check=True, timeout=150)

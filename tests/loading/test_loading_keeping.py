@@ -1,6 +1,7 @@
 """What ends the keeper of a node's cache reaches the trainer as one of shardkit's errors."""
 
 import os
+import select
 import threading
 
 import pytest
@@ -53,6 +54,8 @@ def test_whatever_the_keeper_raises_is_reported(raised, kind, words):
         },
     )
     keeping.start()
+    # It is given up a second after nobody is there any more: not before it has reported.
+    assert select.select([report_out], [], [], 60)[0]
     os.close(wake_in)
     keeping.join()
     os.set_blocking(report_out, False)

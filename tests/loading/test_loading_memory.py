@@ -13,7 +13,7 @@ import pytest
 
 SLACK_KIB = 256
 PREAMBLE = """
-    import gc, json, os, sys
+    import gc, json, os, sys, time
     from pathlib import Path
     import shardkit
 
@@ -31,6 +31,13 @@ PREAMBLE = """
             "ring": loader._engine.ring.region.size_bytes / 1024,
         }
 
+    def come_up(loader):
+        # An interpreter that still imports, while the other one loads everything, has not the memory of a worker.
+        for _ in loader:
+            pass
+        while not all(map(loader._engine._board.is_there, range(2))):
+            time.sleep(0.01)
+
 """
 
 
@@ -38,7 +45,7 @@ def _run(script, *arguments):
     """The lines that a script prints, as JSON."""
     text = textwrap.dedent(PREAMBLE) + textwrap.dedent(script)
     done = subprocess.run(
-        [sys.executable, "-c", text, *map(str, arguments)], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", text, *map(str, arguments)], check=True, capture_output=True, text=True, timeout=250
     )
     assert done.stderr == ""
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -65,6 +72,7 @@ def test_private_memory_is_flat(packed, modalities, decoder, first, last):
         options |= {"modalities": sys.argv[2].split(), "decoder": sys.argv[3]}
         with shardkit.loader(sys.argv[1], **options) as loader:
             first, last = map(int, sys.argv[4:])
+            come_up(loader)
             for epoch in range(1, last + 1):
                 for batch in loader:
                     pass
@@ -78,6 +86,7 @@ def test_abandoned_epochs_leave_nothing_behind(packed):
     """Fifty loops that are left after one batch cost no memory, no buffer and no descriptor."""
     script = """
         with shardkit.loader(sys.argv[1], batch_size=4, workers=2) as loader:
+            come_up(loader)
             for loop in range(1, 61):
                 for batch in loader:
                     break

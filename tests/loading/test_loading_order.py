@@ -319,10 +319,11 @@ def test_a_batch_of_more_clips_than_there_are_is_warned_of_once(packed, batch_si
         for _ in range(2):
             for batch in loader:
                 assert batch.weight.sum() == CLIPS
+    told = [each for each in caught if "is more than" in str(each.message)]
     if batch_size == 24:
-        assert caught == []
+        assert told == []
         return
-    (warning,) = caught
+    (warning,) = told
     assert warning.category is UserWarning
     assert warning.filename == __file__
     assert "batch_size=25 is more than the 24 clips there are" in str(warning.message)
@@ -450,7 +451,7 @@ def test_two_ranks_share_an_epoch_and_a_state(packed, tmp_path):
         )
         for rank in range(2)
     ]
-    (steps_0, zero), (steps_1, one) = (json.loads(rank.communicate(timeout=60)[0]) for rank in ranks)
+    (steps_0, zero), (steps_1, one) = (json.loads(rank.communicate(timeout=150)[0]) for rank in ranks)
     with _loader(packed, seed=4) as loader:
         order = real_keys(loader)
     assert steps_0 == steps_1 == len(zero) == len(one) == 3

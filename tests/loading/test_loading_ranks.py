@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,15 @@ if __name__ == "__main__":
 OPTIONS = {"batch_size": 2, "seed": 5, "workers": 1, "modalities": ["audio"]}
 
 
+def _unused_port() -> int:
+    """One that the kernel hands out to nobody in the seconds until torchrun listens: below those that it hands out."""
+    for port in random.Random(os.getpid()).sample(range(20_000, 30_000), 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
 def _ranks(folder: Path, world: int, source: Path, *, state=None, steps=None, nodes=1, **options):
     """What each of `world` ranks was given, and its state afterwards."""
     (folder / "train.py").write_text(SCRIPT)
@@ -50,17 +61,14 @@ def _ranks(folder: Path, world: int, source: Path, *, state=None, steps=None, no
         commands = [[*common, "--standalone"]]
     else:
         # torchrun once a node, all of them on this machine.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        where = ["--nnodes", str(nodes), "--master-addr", "127.0.0.1", "--master-port", port]
+        where = ["--nnodes", str(nodes), "--master-addr", "127.0.0.1", "--master-port", str(_unused_port())]
         commands = [[*common, *where, "--node-rank", str(node)] for node in range(nodes)]
     running = [
         subprocess.Popen([*command, "train.py", asked], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
         for command in commands
     ]
     for process in running:
-        _, err = process.communicate(timeout=100)
+        _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world)]
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,15 +31,6 @@ def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> set[str]:
     return {name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)}
 
 
-def wait_until(holds, *, timeout_s: float = 30.0):
-    """Polls until something holds, and returns it."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := holds()):
-        assert time.monotonic() < deadline_s, "what was waited for did not happen"
-        time.sleep(0.002)
-    return found
-
-
 def start_pack(annotations: Path, media: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
     """A `shardkit pack` under way, with the small settings."""
     command = [sys.executable, "-m", "shardkit", "pack", str(annotations), "--media", str(media), "--out", str(out)]
@@ -60,11 +50,3 @@ def worker_pids(parent: int) -> list[int]:
         except (OSError, IndexError, ValueError):  # no process, or it ended just now
             continue
     return found
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and not merely waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False

@@ -7,7 +7,8 @@ import signal
 import time
 
 import pytest
-from pack_runs import SMALL, contents, is_running, start_pack, unlike, wait_until, worker_pids
+from pack_runs import SMALL, contents, start_pack, unlike, worker_pids
+from watching import is_running, wait_until
 
 import shardkit
 from shardkit.errors import DataError

@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pack_runs import SMALL, contents, start_pack, unlike, wait_until
+from pack_runs import SMALL, contents, start_pack, unlike
+from watching import wait_until
 
 import shardkit
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import fsspec
 import pytest
-from pack_runs import contents, wait_until
+from pack_runs import contents
+from watching import wait_until
 
 import shardkit
 from benchmarks.storage.fault_proxy import fault_proxy

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import fsspec
 import pytest
-from pack_runs import SMALL, contents, rejects, start_pack, unlike, wait_until, worker_pids
+from pack_runs import SMALL, contents, rejects, start_pack, unlike, worker_pids
+from watching import wait_until
 
 import shardkit
 from shardkit.clip import Clip

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from shardkit.storage import node_cache
 from shardkit.storage.node_cache import CachedFile, NodeCache, NoRoomError
 
 UNIT_BYTES = 50_000
@@ -87,6 +88,7 @@ class User:
 
 
 if __name__ == "__main__":
+    node_cache.LOCK_TIMEOUT_S = 60.0  # the machine may pause for longer than a disk without locks is waited for
     place, limit, seed, turns, dies = sys.argv[1:]
     user = User(Path(place), int(limit), seed=int(seed), dies=bool(int(dies)))
     taken = 0

@@ -19,7 +19,7 @@ LARGE = CONTENT * 6
 SMALL_NAMES = [f"small-{number:06d}.tar" for number in range(8)]
 SMALL_BYTES = 200_000
 STALL_S = 0.4
-"""Short, and yet long enough for a busy machine to answer in."""
+"""Short: for what is to stall. A machine that pauses makes one of any request."""
 
 
 def small_content(number: int) -> bytes:
@@ -35,14 +35,14 @@ class FarFolder:
     """Before the server."""
     location: Location
     engine: Engine
-    clients: dict[Engine, RangeClient] = field(default_factory=dict, repr=False)
+    clients: dict[tuple[Engine, float], RangeClient] = field(default_factory=dict, repr=False)
     """Those that were made: s3fs takes half a second for one."""
 
-    def client(self) -> RangeClient:
-        """The engine's client, which gives a connection up after STALL_S."""
-        if self.engine not in self.clients:
-            self.clients[self.engine] = make_client(self.location, self.engine, stall_s=STALL_S)
-        return self.clients[self.engine]
+    def client(self, *, stall_s: float = 30.0) -> RangeClient:
+        """The engine's client, which gives a connection up after `stall_s` without a byte."""
+        if (self.engine, stall_s) not in self.clients:
+            self.clients[self.engine, stall_s] = make_client(self.location, self.engine, stall_s=stall_s)
+        return self.clients[self.engine, stall_s]
 
     def asked(self, name: str = NAME) -> list[tuple[int, int]]:
         """The ranges [start, stop) that were asked for since the rules were set, in the order in which they ended."""

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from cached_shards import cached_shards, cached_store, fill
 from far_folders import SMALL_NAMES, small_content
+from watching import open_files
 
 from benchmarks.storage.faults import Fault, FaultRule
 from shardkit.storage import caching
@@ -66,6 +67,7 @@ def test_what_was_begun_from_afar_is_taken_from_there(reader, store, far_http):
 
 def test_a_copy_that_comes_is_used_soon(reader, store, monkeypatch):
     """Looked for now and then, and not before every clip."""
+    monkeypatch.setattr(caching, "LOOK_EVERY_S", 600.0)
     assert bytes(reader.read(0, [PLACE])[0]) == _content(0)
     fill(store, 0)
     assert bytes(reader.read(0, [PLACE])[0]) == _content(0)
@@ -102,11 +104,11 @@ def test_a_copy_that_is_held_stays_while_it_is_read(far_http, tmp_path, monkeypa
 def test_no_more_copies_are_open_than_may_be(store):
     """Two of four at a time: the one used longest ago is let go of, and opened again when it is read."""
     fill(store, 0, 1)
-    descriptors = sum(1 for _ in os.scandir("/proc/self/fd"))
+    folder = store.node_cache().folder
     with closing(store.reader(max_open=2)) as reader:
         for shard in (0, 1, 0, 2, 3, 1, 0):
             assert bytes(reader.read(shard, [PLACE])[0]) == _content(shard)
-            assert sum(1 for _ in os.scandir("/proc/self/fd")) <= descriptors + 2
+            assert len(open_files(folder)) <= 2
         assert reader.meter.cached_clips == 7
 
 
@@ -138,11 +140,11 @@ def test_clips_that_are_not_wanted_any_more_are_forgotten(reader, far_http):
 
 def test_close_lets_go_of_all_copies(store):
     """Their descriptors are closed, also when it is called again."""
-    descriptors = sum(1 for _ in os.scandir("/proc/self/fd"))
+    folder = store.node_cache().folder
     reader = store.reader()
     reader.read(2, [PLACE])
     reader.read(3, [PLACE])
-    assert sum(1 for _ in os.scandir("/proc/self/fd")) == descriptors + 2
+    assert len(open_files(folder)) == 2
     reader.close()
     reader.close()
-    assert sum(1 for _ in os.scandir("/proc/self/fd")) == descriptors
+    assert open_files(folder) == []

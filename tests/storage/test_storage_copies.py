@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from far_folders import CONTENT, LARGE, LARGE_NAME, NAME
+from far_folders import CONTENT, LARGE, LARGE_NAME, NAME, STALL_S
 from small_disks import small_disk
 
 from benchmarks.storage.faults import Fault, FaultRule, mixed_faults
@@ -55,7 +55,7 @@ def test_a_copy_is_made_in_parts(far, tmp_path):
 
 def test_parts_come_several_at_a_time(behind_link, tmp_path):
     """From far away five parts take the time of one."""
-    with behind_link(latency_s=0.3) as (client, proxy), _target(tmp_path) as descriptor:
+    with behind_link(latency_s=2.0) as (client, proxy), _target(tmp_path) as descriptor:
         _copy(client, LARGE_NAME, descriptor, LARGE)
         assert proxy.stats().most_in_flight == min(-(-len(LARGE) // PART_BYTES), PARTS_AT_ONCE)
 
@@ -70,7 +70,7 @@ def test_an_empty_file_needs_no_request(far_http, tmp_path):
 @pytest.mark.parametrize("engine", ["obstore", "fsspec"])
 def test_a_copy_comes_through_faults(far_http, tmp_path, engine):
     """A third of all requests fails, in any way: the copy is the file to the byte."""
-    client = replace(far_http, engine=engine).client()
+    client = replace(far_http, engine=engine).client(stall_s=STALL_S)
     far_http.proxy.set_rules(mixed_faults(0.3, stall_s=60.0, retry_after_s=0))
     with _target(tmp_path) as descriptor:
         _copy(client, LARGE_NAME, descriptor, LARGE)

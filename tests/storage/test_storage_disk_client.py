@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from watching import open_files
 
 from shardkit.storage.clients import make_client
 from shardkit.storage.fetching import Patience, fetch
@@ -40,11 +41,6 @@ def opened(folder, monkeypatch):
     return names
 
 
-def _still_open(folder):
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
-    return [target for target in map(Path.readlink, links) if target.is_relative_to(folder)]
-
-
 def _reads_right(client, place):
     number = place * 7 % FILES
     return client.read(f"{number}.tar", 0, SIZE) == bytes([number]) * SIZE
@@ -68,9 +64,9 @@ def test_none_is_closed_while_it_is_read(folder):
     client = make_client(Location.of(folder), "disk", max_open=2)
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(partial(_reads_right, client), range(4_000)))
-    assert len(_still_open(folder)) == 2
+    assert len(open_files(folder)) == 2
     del client
-    assert _still_open(folder) == []
+    assert open_files(folder) == []
 
 
 def test_a_handle_that_went_stale_is_opened_anew(folder, opened, monkeypatch):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from botocore.exceptions import ClientError
-from far_folders import CONTENT, NAME
+from far_folders import CONTENT, NAME, STALL_S
 
 from benchmarks.storage.faults import Fault, FaultRule
 from shardkit.errors import StorageError
@@ -51,7 +51,8 @@ def _failure(client, *where, **how):
 def test_a_connection_that_breaks_is_worth_another_try(far, fault, reason, how):
     """Before or in an answer, whichever client it is: the same words, and no status."""
     far.proxy.set_rules([FaultRule(fault)])
-    assert _failure(far.client(), how=how) == Failure(reason, transient=True)
+    client = far.client(stall_s=STALL_S) if fault is Fault.STALL else far.client()
+    assert _failure(client, how=how) == Failure(reason, transient=True)
 
 
 @pytest.mark.parametrize(

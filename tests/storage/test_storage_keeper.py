@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from cache_user import used_bytes
 from cached_shards import SHARDS, WantingKeeper, cached_shards, cached_store, fill, store_at
 from far_folders import SMALL_BYTES, SMALL_NAMES, small_content
 from small_disks import small_disk
+from watching import wait_until
 
 from benchmarks.storage.faults import Fault, FaultRule, mixed_faults
 from shardkit.errors import StorageError
-from shardkit.storage import caching
+from shardkit.storage import caching, node_cache
 from shardkit.storage.failures import MissingFileError
 from shardkit.storage.keeper import POLL_S
 from shardkit.storage.stores import ReadFolder
@@ -56,13 +57,6 @@ def _running(*keepers):
         raise failures[0]
 
 
-def _wait_for(condition, *, seconds=30.0):
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
-
-
 def _fetched(far):
     """Numbers of the shards that were asked for, as often as they were."""
     names = [served.path.rpartition("/")[2] for served in far.proxy.log()]
@@ -81,7 +75,7 @@ def test_what_is_wanted_is_fetched_once_and_in_order(store, far_http):
     keeper = WantingKeeper(store)
     keeper.want([5, 3, 0, 7])
     with _running(keeper):
-        _wait_for(lambda: cached_shards(store) == {0, 3, 5, 7})
+        wait_until(lambda: cached_shards(store) == {0, 3, 5, 7})
     assert [served.path.rpartition("/")[2] for served in far_http.proxy.log()] == [SMALL_NAMES[n] for n in (5, 0, 7)]
     assert keeper.meter.request_bytes == 3 * SMALL_BYTES
 
@@ -92,7 +86,7 @@ def test_copies_are_the_shards_through_faults(store, far_http):
     keeper = WantingKeeper(store)
     keeper.want(EVERY)
     with _running(keeper):
-        _wait_for(lambda: cached_shards(store) == set(EVERY))
+        wait_until(lambda: cached_shards(store) == set(EVERY))
     cache = store.node_cache()
     for number, file in enumerate(store.cached_files()):
         with cache.hold(file) as held:
@@ -107,7 +101,7 @@ def test_keepers_that_share_a_cache_share_the_work(store, behind_link):
         for keeper in keepers:
             keeper.want(EVERY)
         with _running(*keepers):
-            _wait_for(lambda: cached_shards(far) == set(EVERY))
+            wait_until(lambda: cached_shards(far) == set(EVERY))
         assert proxy.stats().requests == len(SHARDS)
         assert all(keeper.meter.requests for keeper in keepers)
 
@@ -119,7 +113,7 @@ def test_what_is_wanted_changes(far_http, tmp_path):
     with _running(keeper):
         for wanted in ({0, 1}, {4, 5}, {5, 6}, {0, 1}):
             keeper.want(sorted(wanted))
-            _wait_for(lambda wanted=wanted: cached_shards(store) == wanted)
+            wait_until(lambda wanted=wanted: cached_shards(store) == wanted)
     assert _fetched(far_http) == [0, 0, 1, 1, 4, 5, 6]
 
 
@@ -129,10 +123,10 @@ def test_what_is_wanted_is_kept_from_others(far_http, tmp_path):
     first, second = WantingKeeper(store), WantingKeeper(store)
     with _running(first, second):
         first.want([0, 1])
-        _wait_for(lambda: cached_shards(store) == {0, 1})
+        wait_until(lambda: cached_shards(store) == {0, 1})
         for shard in (2, 3, 4):
             second.want([shard])
-            _wait_for(lambda shard=shard: cached_shards(store) == {0, 1, shard})
+            wait_until(lambda shard=shard: cached_shards(store) == {0, 1, shard})
 
 
 def test_what_is_there_is_kept_before_room_is_made(far_http, tmp_path):
@@ -142,7 +136,7 @@ def test_what_is_there_is_kept_before_room_is_made(far_http, tmp_path):
     keeper = WantingKeeper(store)
     keeper.want(EVERY)
     with _running(keeper):
-        _wait_for(lambda: len(keeper._keeper._held) == 4)
+        wait_until(lambda: len(keeper._keeper._held) == 4)
         time.sleep(3 * POLL_S)
     assert cached_shards(store) == {1, 3, 5, 7}
     assert not _fetched(far_http)
@@ -155,7 +149,7 @@ def test_more_than_there_is_room_for_is_fetched_as_room_comes(far_http, tmp_path
     with _running(keeper):
         for first in range(6):
             keeper.want(range(first, 8))
-            _wait_for(lambda first=first: cached_shards(store) == {first, first + 1})
+            wait_until(lambda first=first: cached_shards(store) == {first, first + 1})
     assert _fetched(far_http) == list(range(7))
 
 
@@ -164,6 +158,7 @@ def test_a_limit_is_never_exceeded_and_never_starves_a_reader(far_http, tmp_path
     """Half of the data set, or less than a shard: two ranks read three epochs in their own orders, all right bytes."""
     monkeypatch.setattr(caching, "IDLE_S", 0.05)
     monkeypatch.setattr(caching, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(node_cache, "LOCK_TIMEOUT_S", 60.0)
     store = cached_store(far_http, tmp_path / "cache", limit_shards=limit_shards)
     keepers = [WantingKeeper(store), WantingKeeper(store)]
     cached, most_bytes = [], [0]
@@ -174,7 +169,8 @@ def test_a_limit_is_never_exceeded_and_never_starves_a_reader(far_http, tmp_path
         while not over.is_set():
             with cache.locked() as is_locked:
                 assert is_locked
-                most_bytes.append(used_bytes(cache.folder))
+                with suppress(FileNotFoundError):  # what is given up goes without the lock
+                    most_bytes.append(used_bytes(cache.folder))
             time.sleep(0.005)
 
     def read(rank):
@@ -227,11 +223,11 @@ def test_no_more_is_kept_than_files_may_be_open(store):
     keeper.want(EVERY)
     running = threading.Thread(target=keeper.run, kwargs={"most": 3})
     running.start()
-    _wait_for(lambda: len(keeper._keeper._held) == 3)
+    wait_until(lambda: len(keeper._keeper._held) == 3)
     time.sleep(3 * POLL_S)
     assert set(keeper._keeper._held) == cached_shards(store) == {0, 1, 2}
     keeper.want([2, 3])
-    _wait_for(lambda: set(keeper._keeper._held) == {2, 3})
+    wait_until(lambda: set(keeper._keeper._held) == {2, 3})
     keeper.close()
     running.join(30)
 
@@ -244,13 +240,13 @@ def test_a_copy_that_is_dropped_is_fetched_anew(store):
     keeper = WantingKeeper(store)
     keeper.want([1])
     with _running(keeper):
-        _wait_for(lambda: keeper._keeper._held)
+        wait_until(lambda: keeper._keeper._held)
         with cache.hold(file) as damaged:
             cache.drop(damaged)
-        _wait_for(lambda: cached_shards(store) == {1})
+        wait_until(lambda: cached_shards(store) == {1})
         with cache.hold(file) as held:
             assert held.path.read_bytes() == small_content(1)
-        assert [each.is_there() for each in keeper._keeper._held.values()] == [True]
+        wait_until(lambda: [each.is_there() for each in list(keeper._keeper._held.values())] == [True])
 
 
 def test_a_shard_that_is_damaged_at_its_source_is_not_cached(store, far_http, caplog):
@@ -259,10 +255,10 @@ def test_a_shard_that_is_damaged_at_its_source_is_not_cached(store, far_http, ca
     keeper = WantingKeeper(damaged)
     keeper.want(EVERY)
     with _running(keeper):
-        _wait_for(lambda: cached_shards(damaged) == set(EVERY) - {2})
+        wait_until(lambda: cached_shards(damaged) == set(EVERY) - {2})
         keeper.want([2, 1])
         time.sleep(0.3)
-    messages = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("shardkit")]
     assert len(messages) == 1
     assert messages[0].startswith(f"not cached: {far_http.location}/{SMALL_NAMES[2]}: xxh3 is ")
     assert _fetched(far_http).count(2) == 1
@@ -301,7 +297,7 @@ def test_a_keeper_ends_in_the_middle_of_a_shard(store, far_http):
     keeper.want(EVERY)
     began_s = time.monotonic()
     with _running(keeper):
-        _wait_for(lambda: keeper.meter.requests)
+        wait_until(lambda: keeper.meter.requests)
     assert time.monotonic() - began_s < 60
     assert not list(store.node_cache().folder.glob("*.part"))
 
@@ -312,7 +308,7 @@ def test_a_keeper_without_wants_waits(store):
     with _running(keeper):
         time.sleep(0.05)
         keeper.want([1])
-        _wait_for(lambda: cached_shards(store) == {1})
+        wait_until(lambda: cached_shards(store) == {1})
 
 
 def test_where_nothing_is_said_nothing_is_let_go_of(store):
@@ -320,12 +316,12 @@ def test_where_nothing_is_said_nothing_is_let_go_of(store):
     keeper = WantingKeeper(store)
     keeper.want([1, 2])
     with _running(keeper):
-        _wait_for(lambda: set(keeper._keeper._held) == {1, 2})
+        wait_until(lambda: set(keeper._keeper._held) == {1, 2})
         keeper.want(None)
         time.sleep(3 * POLL_S)
         assert set(keeper._keeper._held) == {1, 2}
         keeper.want([])
-        _wait_for(lambda: not keeper._keeper._held)
+        wait_until(lambda: not keeper._keeper._held)
 
 
 def test_a_killed_keepers_shard_is_taken_over(store, behind_link, tmp_path):
@@ -337,19 +333,21 @@ def test_a_killed_keepers_shard_is_taken_over(store, behind_link, tmp_path):
         keeper = ShardStore.from_json(json.load(open(sys.argv[1]))).keeper()
         keeper.run(lambda: [0, 1])
     """
-    with behind_link(latency_s=0.5) as (client, proxy):
+    with behind_link() as (client, proxy):
+        proxy.set_rules([FaultRule(Fault.STALL, first=1, stall_s=600.0)])
         far = store_at(ReadFolder(client.location, client.engine), store.shards, store.cache)
         (tmp_path / "store.json").write_text(json.dumps(far.to_json()))
         command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "store.json")]
         folder = Path(far.cache.folder)
         with subprocess.Popen(command) as process:
-            _wait_for(lambda: list(folder.glob("*.part")))
+            wait_until(lambda: list(folder.glob("*.part")))
             os.kill(process.pid, signal.SIGKILL)
+        proxy.set_rules([])
         assert list(folder.glob("*.part"))
         keeper = WantingKeeper(far)
         keeper.want([0, 1])
         with _running(keeper):
-            _wait_for(lambda: cached_shards(far) == {0, 1})
+            wait_until(lambda: cached_shards(far) == {0, 1})
         assert proxy.stats().requests <= 3
     assert not list(folder.glob("*.part"))
 
@@ -384,5 +382,5 @@ def test_a_stopped_keeper_does_not_stop_readers(store):
         with _running(keeper), closing(store.reader()) as reader:
             for shard in EVERY:
                 assert bytes(reader.read(shard, [(0, 100)])[0]) == small_content(shard)[:100]
-            _wait_for(lambda: cached_shards(store) == set(EVERY) - {0})
+            wait_until(lambda: cached_shards(store) == set(EVERY) - {0})
         process.kill()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import s3fs
 from fsspec.implementations.http import HTTPFileSystem
 from obstore.store import HTTPStore, S3Store
 from started_servers import started
+from watching import wait_until
 
 from benchmarks.storage import servers
 from benchmarks.storage.fault_proxy import Link, fault_proxy
@@ -85,13 +85,6 @@ def _processes_with(words):
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
-
-
-def _wait_until(done):
-    deadline_s = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 def test_nginx_answers_a_range_with_206_and_its_bytes(nginx):
@@ -240,11 +233,11 @@ def test_a_command_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch
 
 def test_a_process_that_will_not_end_is_killed_with_all_it_started():
     """A shell that ignores SIGTERM and its child are gone after the block."""
-    command = "trap '' TERM; sleep 54321 & while true; do sleep 54321; done"
+    command = "trap '' TERM; sleep 7654321 & while true; do sleep 7654321; done"
     with owned_process("stubborn", lambda folder: ["sh", "-c", command]):
-        _wait_until(lambda: len(_processes_with("54321")) == 4)
+        wait_until(lambda: len(_processes_with("7654321")) == 4)
     # The killed child of a killed shell is the system's to bury.
-    _wait_until(lambda: _processes_with("54321") == [])
+    wait_until(lambda: _processes_with("7654321") == [])
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -262,8 +255,8 @@ def test_nothing_stays_of_servers_whose_owner_is_killed(folder, tmp_path, how):
         assert len(_processes_with(str(tmp_path))) >= 6
         os.kill(owner.pid, how)
         owner.wait()
-    _wait_until(lambda: not list(tmp_path.iterdir()))
-    _wait_until(lambda: not _processes_with(str(tmp_path)))
+    wait_until(lambda: not list(tmp_path.iterdir()))
+    wait_until(lambda: not _processes_with(str(tmp_path)))
     for url in urls:
         with pytest.raises(ConnectionRefusedError):
             http.client.HTTPConnection(urlsplit(url).netloc).connect()

@@ -1,12 +1,12 @@
 """ShardReader: byte ranges of real files."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from watching import open_files
 
 from shardkit.errors import CorruptShardError, StorageError
 from shardkit.storage.shards import GAP_BYTES, MAX_OPEN_SHARDS, MAX_PIECES, ShardReader
@@ -152,15 +152,14 @@ def test_only_so_many_files_stay_open(tmp_path):
     names = [f"{number}.tar" for number in range(MAX_OPEN_SHARDS + 10)]
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
-    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     reader = ShardReader(tmp_path, names)
     for _ in range(2):
         for shard, name in enumerate(names):
             assert bytes(reader.read(shard, [(0, len(name))])[0]) == name.encode()
-    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) - before == MAX_OPEN_SHARDS
+    assert len(open_files(tmp_path)) == MAX_OPEN_SHARDS
     assert repr(reader) == f"ShardReader({str(tmp_path)!r}, {len(names)} shards, {MAX_OPEN_SHARDS} open)"
     reader.close()
-    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+    assert open_files(tmp_path) == []
     assert bytes(reader.read(0, [(0, 1)])[0]) == b"0"
     reader.close()
 
