@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks.storage.faults import FaultPlan, FaultRule, Request
 
 LOG_ENTRIES = 100_000
-SETTLE_S = 1.0
+SETTLE_S = 5.0
 
 
 @dataclass

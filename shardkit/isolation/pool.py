@@ -132,8 +132,8 @@ class _Worker:
         # Not select(), which knows no descriptor above 1,023: a machine with hundreds of cores gets there.
         poll = select.poll()
         poll.register(descriptor, events)
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1000):
+        # It may lie there when the time is over: this process may have stood still, and not the worker.
+        if not poll.poll(1000 * max(0.0, deadline_s - time.monotonic())):
             self.end()
             raise _DeadlineError("gave no answer in time")
 

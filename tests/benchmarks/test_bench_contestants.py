@@ -12,8 +12,6 @@ from benchmarks.loaders.contestants.contract import Setup
 from benchmarks.loaders.prepare import BenchFolder
 from benchmarks.loaders.scale import TINY
 
-pytestmark = pytest.mark.timeout(240)
-
 MODULES = {
     "webdataset": "webdataset",
     "litdata": "litdata",

@@ -13,7 +13,6 @@ CASES = chosen_cases(["webdataset-turbo@http", "webdataset-turbo@s3", "litdata-t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_peers_and_ranks_run(storage_plan: Plan, storage_servers: Servers, case: Case):
     """Peers read their own kind of URL, and torchrun starts the ranks; each in processes of its own."""

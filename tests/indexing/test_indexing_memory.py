@@ -68,7 +68,7 @@ def test_workers_go_on_while_the_first_sample_is_waited_for(waiting_worker, tmp_
                 last.touch()
             yield number, {"path": str(tmp_path), "video": bytes(30_000_000)}
 
-    with IsolatedWorkers(waiting_worker, {}, workers=2, clip_timeout_s=10.0, look_ahead=4) as pool:
+    with IsolatedWorkers(waiting_worker, {}, workers=2, clip_timeout_s=60.0, look_ahead=4) as pool:
         tracemalloc.start()
         try:
             assert list(pool.map(requests())) == [(number, {}) for number in range(8)]

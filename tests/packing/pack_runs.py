@@ -1,12 +1,15 @@
 """Packing runs on small material, in this process or another, and what they leave on disk."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 from synth_media import Variety
+from watching import wait_until
 
 VARIETY = Variety(sizes=((128, 96),), frame_rates_hz=(Fraction(10),), sample_rates_hz=(16000, 22050))
 """Ten seconds each, as AVO-65's clips; ten frames a second, so that a frame's number is its time."""
@@ -14,6 +17,8 @@ SMALL = {"frames": 4, "size": 64, "audio_rate": 8000, "shard_bytes": 400_000}
 """Settings under which the small material makes several shards."""
 SMALL_OPTIONS = ("--frames", "4", "--size", "64", "--audio-rate", "8000", "--shard-size", "400kB")
 """The same for the command line."""
+TRIES = 5
+"""Of what is to be interrupted: whoever watches may stand still for longer than a run takes."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,6 +42,26 @@ def start_pack(annotations: Path, media: Path, out: Path, *options: str) -> "sub
     return subprocess.Popen(
         [*command, *SMALL_OPTIONS, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def interrupted_pack(
+    start: "Callable[[], subprocess.Popen[str]]", folder: Path, interrupt: "Callable[[subprocess.Popen[str]], bool]"
+) -> tuple["subprocess.Popen[str]", str]:
+    """A pack that `interrupt` met, as it says, with a first shard in `folder` and not done yet, and what it said."""
+    for _ in range(TRIES):
+        process = start()
+        try:
+            wait_until(lambda: any(folder.glob(".packing/*.receipt")) or process.poll() is not None)  # noqa: B023
+            met = interrupt(process)
+            _, said = process.communicate(timeout=100)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        if met and process.returncode and not (folder / "dataset.json").exists():
+            return process, said
+        shutil.rmtree(folder)
+    raise AssertionError("each run was done before it was interrupted")
 
 
 def worker_pids(parent: int) -> list[int]:

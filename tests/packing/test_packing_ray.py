@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from pack_runs import SMALL, contents, start_pack, unlike, worker_pids
+from pack_runs import SMALL, contents, interrupted_pack, start_pack, unlike, worker_pids
 from watching import is_running, wait_until
 
 import shardkit
@@ -142,10 +142,11 @@ def test_command_line_connects_by_address_and_ends_its_tasks_when_stopped(materi
     out = tmp_path / "out"
     address = ray.get_runtime_context().gcs_address
     options = ("--engine", "ray", "--ray-address", address)
-    process = start_pack(material.table, material.media, out, *options)
-    wait_until(lambda: any(out.glob(".packing/*.receipt")), timeout_s=60)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    process, said = interrupted_pack(
+        lambda: start_pack(material.table, material.media, out, *options),
+        out,
+        lambda process: process.send_signal(signal.SIGTERM) is None,
+    )
     assert process.returncode == 143, said
     assert "--resume" in said
     wait_until(lambda: not task_pids())
@@ -166,7 +167,7 @@ def test_cluster_that_does_not_answer_is_named_soon(material, tmp_path):
     assert process.returncode == 2
     assert "127.0.0.1:1: cannot be reached" in said
     assert "Traceback" not in said
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_s < 90
 
 
 def test_without_ray_the_message_says_what_to_install(material, tmp_path, monkeypatch):

@@ -222,7 +222,7 @@ def test_a_run_that_is_killed_leaves_no_temporary_file(material, bucket, s3, tmp
     process = start_pack(
         material.table, f"{bucket}/m", tmp_path / "out", *s3.arguments, "--workers", "2", "--clip-timeout", "30"
     )
-    wait_until(lambda: copies(scratch))
+    wait_until(lambda: copies(scratch) or process.poll() is not None)
     process.kill()
     process.communicate()
     wait_until(lambda: not list(scratch.glob("shardkit-*")))
@@ -253,7 +253,7 @@ import sys, time
 class Slow:
     def find_spec(self, name, path=None, target=None):
         if name == "s3fs":
-            time.sleep(4.0)
+            time.sleep(12.0)
 
 
 sys.meta_path.insert(0, Slow())
@@ -264,7 +264,7 @@ def test_making_the_client_is_not_the_clips_time(bucket, s3, good, tmp_path, mon
     """On a disk where importing it takes longer than a clip may, the first clip is packed."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_CLIENT)
     monkeypatch.syspath_prepend(tmp_path)
-    with workers_for(bucket, s3, clip_timeout_s=3.0) as workers:
+    with workers_for(bucket, s3, clip_timeout_s=10.0) as workers:
         ((_, answer),) = workers.map([("clip", good)])
     assert "members" in answer, answer
 
@@ -292,16 +292,22 @@ def _never_after_the_first(ask):
 @pytest.mark.parametrize(("deaths", "field"), [(1, "members"), (2, "storage_error")])
 def test_a_worker_that_is_killed_while_it_fetches_is_no_fault_of_the_clip(bucket, s3, good, monkeypatch, deaths, field):
     """Once, it is tried again; twice, the run ends with what to do, and no file is called damaged."""
-    ask, left = pool._Worker.ask, [deaths]
+    ask, receive, left, doomed = pool._Worker.ask, pool._Worker._receive, [deaths], []
 
     def dying(self, body, timeout_s):
         if timeout_s == FETCH_STALL_S and left[0]:
             left[0] -= 1
             os.kill(self._process.pid, signal.SIGSTOP)  # so that no answer is there before it dies
-            threading.Timer(0.2, self._process.kill).start()
+            doomed.append(self._process)
         return ask(self, body, timeout_s)
 
+    def dead_once_asked(self, process, deadline_s):
+        if process in doomed:
+            process.kill()
+        return receive(self, process, deadline_s)
+
     monkeypatch.setattr(pool._Worker, "ask", dying)
+    monkeypatch.setattr(pool._Worker, "_receive", dead_once_asked)
     with workers_for(bucket, s3) as workers:
         ((_, answer),) = workers.map([("clip", good)])
     assert field in answer, answer

@@ -242,7 +242,6 @@ class TestMemoryFolder(FolderContract):
         return open_folder(Location.of(url))
 
 
-@pytest.mark.timeout(60)
 def test_a_server_that_never_answers_is_an_error_and_not_a_hang(monkeypatch):
     """It takes connections and says nothing: StorageError, whether a file is written or looked for."""
     monkeypatch.setattr(filesystems, "STALL_S", 0.2)

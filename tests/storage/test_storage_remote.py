@@ -210,7 +210,6 @@ def test_bytes_that_wait_are_bounded(far_http):
     fetcher.close()
 
 
-@pytest.mark.timeout(100)
 def test_an_answer_that_others_cancel_is_asked_for_again(far_http):
     """The client's loop may end what it was asked for: the clip comes by another request."""
     far_http.proxy.set_rules([FaultRule(Fault.STALL, first=1, stall_s=60.0)])
@@ -221,7 +220,6 @@ def test_an_answer_that_others_cancel_is_asked_for_again(far_http):
         assert bytes(fetcher.take(wanted)) == CONTENT[:1_000]
 
 
-@pytest.mark.timeout(100)
 def test_who_waits_for_a_closed_reader_is_told(far_http):
     """Another thread closes it, and then the connection breaks: an error, and no wait for ever."""
     far_http.proxy.set_rules([FaultRule(Fault.STALL, first=1, stall_s=60.0)])
@@ -236,7 +234,6 @@ def test_who_waits_for_a_closed_reader_is_told(far_http):
             taking.result()
 
 
-@pytest.mark.timeout(100)
 def test_an_answer_that_cannot_be_taken_in_is_an_error(far_http, monkeypatch):
     """In the client's thread nobody would hear of it: whoever waits for the bytes does."""
     fetcher = Fetcher(far_http.client().telling(), patience=QUICK)
