@@ -5,6 +5,7 @@ What a worker process does is its own module's matter, see `shardkit.isolation.s
 
 import os
 import select
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgpack
 
@@ -55,7 +57,7 @@ class _Worker:
         self._module = module
         self._settings = msgpack.packb(settings)
         self._has_scratch = has_scratch
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
         self._starting = threading.Lock()
@@ -92,8 +94,9 @@ class _Worker:
                 raise WorkerError("the run was stopped")
             arguments = []
             if self._has_scratch:
-                self._scratch = tempfile.TemporaryDirectory(prefix="shardkit-", ignore_cleanup_errors=True)
-                arguments.append(self._scratch.name)
+                # The worker makes it: one that is there before the worker would stay if this process were killed.
+                self._scratch = Path(tempfile.gettempdir()) / f"shardkit-{uuid4().hex}"
+                arguments.append(str(self._scratch))
             process = self._process = start_module(
                 self._module, arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
@@ -168,7 +171,7 @@ class _Worker:
             if pipe is not None:
                 pipe.close()
         if self._scratch is not None:
-            self._scratch.cleanup()
+            shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
         return ending(code)
 
@@ -215,7 +218,7 @@ class IsolatedWorkers:
             workers: How many.
             clip_timeout_s: After which a worker is ended and its clip given up.
             look_ahead: Clips under way or done for each worker while an earlier one is waited for.
-            has_scratch: Each process gets a temporary folder of its own, as the argument of its command line; it is
+            has_scratch: Each process may make a temporary folder of its own, the argument of its command line; it is
                 removed when the process has ended, however it did.
         """
         self._clip_timeout_s = clip_timeout_s

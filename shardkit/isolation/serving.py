@@ -53,10 +53,11 @@ def serve(
 
     Args:
         answering: From the settings, which come first, to what answers requests.
-        farewell: What is done when the process that asks was killed; it may come in the middle of an answer.
+        farewell: What is done once the process that asks is gone; it may come in the middle of an answer.
     """
     # A file can hang for ever, also after the process that wants it was killed.
-    threading.Thread(target=_end_with_parent, args=(farewell,), daemon=True).start()
+    ending = threading.Thread(target=_end_with_parent, args=(farewell,), daemon=True)
+    ending.start()
     # Whatever a library prints must not get between the messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -74,3 +75,5 @@ def serve(
             answer = answering(content)
             continue
         send(msgpack.packb(answer(content)))
+    # Not by itself, which would break the farewell off.
+    ending.join()

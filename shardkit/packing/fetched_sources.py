@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from shardkit.storage.files import storage_errors
 from shardkit.storage.locations import Location
 from shardkit.storage.trees import RemoteTree
 
@@ -11,10 +12,16 @@ LONGEST_NAME_BYTES = 255
 
 
 class FetchedSources:
-    """The media folder at a URL; one file of it at a time is here."""
+    """The media folder at a URL; one file of it at a time is here, in a folder that is made for it.
+
+    Raises:
+        StorageError: The folder cannot be made, or the URL not be understood.
+    """
 
     def __init__(self, media: Location, folder: Path) -> None:
         self._tree = RemoteTree(media)
+        with storage_errors(folder):
+            folder.mkdir(mode=0o700)
         self._folder = folder
         self._path: str | None = None
         self._copy: Path | None = None

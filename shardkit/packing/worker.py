@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FETCH_STALL_S = 300.0
 """For eight megabytes, retries included; clients give up after a minute without a byte."""
+CLEAR_TRIES = 10
 
 
 def answer(request: Request, settings: PackSettings) -> Answer:
@@ -81,13 +82,21 @@ def _answering(content: dict[str, Any], scratch: Path | None) -> "partial[Answer
     return partial(answer, settings=PackSettings.from_json(content["settings"]))
 
 
+def _clear(scratch: Path) -> None:
+    # A source that is being fetched meanwhile may come into the folder behind whoever empties it.
+    for _ in range(CLEAR_TRIES):
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not scratch.exists():
+            return
+
+
 def main() -> None:
     """Packs until standard input is closed."""
     silence_ffmpeg()
     scratch = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     serve(
         lambda content: _answering(content, scratch),
-        farewell=lambda: None if scratch is None else shutil.rmtree(scratch, ignore_errors=True),
+        farewell=lambda: None if scratch is None else _clear(scratch),
     )
 
 

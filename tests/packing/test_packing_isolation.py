@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from contextlib import suppress
@@ -202,3 +205,21 @@ def test_spans_without_length_and_clips_of_too_many_frames_are_rejects(material,
     assert report.rejected == {"too_long": 1, "too_short": 1}
     with pytest.raises(UsageError, match="at most 4096"):
         shardkit.pack(table, media=material.media, out=tmp_path / "no", fps=1e9)
+
+
+def test_a_worker_whose_parent_is_gone_says_farewell_to_its_end(tmp_path):
+    """While it waits for a request, too: what clears its folder away is not broken off by the end of its input."""
+    script = """
+        import sys, time
+        from pathlib import Path
+        from shardkit.isolation.serving import serve
+
+        def farewell():
+            time.sleep(0.5)
+            Path(sys.argv[1]).touch()
+
+        serve(lambda content: None, farewell=farewell)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "gone")]
+    subprocess.run(command, input=b"", stdout=subprocess.DEVNULL, check=False, timeout=100)
+    assert (tmp_path / "gone").exists()
