@@ -118,6 +118,15 @@ def test_pure_packages_touch_nothing_outside(path):
             assert (getattr(node.value.value, "id", ""), node.value.attr) != ("np", "random"), f"{path}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_pythons_own_random_numbers_are_left_to_the_training(path):
+    """Nothing draws from the generator that every user of `random` shares: a seeded training stays as it is."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "random":
+            assert node.attr in ("Random", "SystemRandom"), f"{path}:{node.lineno}: random.{node.attr}"
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "random"), f"{path}:{node.lineno}"
+
+
 def test_every_module_has_a_floor():
     """A new package or module beside the others must say on which floor it stands."""
     assert {_home(path) for path in MODULES} <= set(FLOORS)
