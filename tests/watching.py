@@ -1,6 +1,7 @@
 """Waiting for what happens beside a test, and what of this process and others can be looked at meanwhile."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,10 +22,22 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def open_files(folder: Path) -> list[Path]:
-    """What this process has open below a folder."""
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
-    return [target for target in map(Path.readlink, links) if target.is_relative_to(folder)]
+def children(pid: int) -> list[int]:
+    """Processes that any of a process's threads has started; threads come and go."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def open_files(folder: Path, pid: int | str = "self") -> list[Path]:
+    """What a process has open below a folder."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(link.readlink())
+    return [path for path in found if path.is_relative_to(folder)]
 
 
 def descriptor_count() -> int:

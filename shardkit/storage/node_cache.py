@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import re
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -99,23 +100,30 @@ class PartFile:
         self._cache = cache
         self._path = path
         self._part_path = part_path
+        self._removing = threading.Lock()
+        self._is_removed = False
+        """After which the name may be that of another process's part."""
 
-    def finish(self) -> HeldFile:
-        """Gives the file its name, and holds it."""
+    def finish(self) -> HeldFile | None:
+        """Gives the file its name, and holds it; None where it was removed meanwhile."""
         with self._cache.errors():
             os.fdatasync(self.descriptor)
             # A lock is let go of for a moment when it becomes a shared one: nobody may make room then.
-            with self._cache.locked():
+            with self._cache.locked(), self._removing:
+                if self._is_removed:
+                    return None
                 self._part_path.rename(self._path)
                 fcntl.flock(self.descriptor, fcntl.LOCK_SH)
-        descriptor, self.descriptor = self.descriptor, -1
+                descriptor, self.descriptor = self.descriptor, -1
         return HeldFile(descriptor, self._path)
 
     def remove(self) -> None:
         """Removes what was fetched, if it was not finished, though it may still be written to."""
-        if self.descriptor >= 0:
-            with suppress(OSError):
-                self._part_path.unlink()
+        with self._removing:
+            if self.descriptor >= 0 and not self._is_removed:
+                self._is_removed = True
+                with suppress(OSError):
+                    self._part_path.unlink()
 
     def abandon(self) -> None:
         """Removes what was fetched, if it was not finished, and lets go of it."""
@@ -252,7 +260,8 @@ class NodeCache:
                 try:
                     with self.errors():
                         fetch(part.descriptor)
-                    return part.finish()
+                    if (held := part.finish()) is not None:
+                        return held
                 finally:
                     part.abandon()
             if time.monotonic() > until_s:

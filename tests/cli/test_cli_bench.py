@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from command_line import run
 from PIL import Image
-from watching import is_running, wait_until
+from watching import children, is_running, wait_until
 
 import shardkit
 from shardkit.cli import main
@@ -321,8 +321,8 @@ def test_interrupt_ends_it_and_its_workers(packed, tmp_path):
         text=True,
     )
     assert process.stderr.readline() == "measuring 60 s with 2 workers\n"
-    wait_until(lambda: len(_children(process.pid)) == 2)
-    workers = _children(process.pid)
+    wait_until(lambda: len(children(process.pid)) == 2)
+    workers = children(process.pid)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=100)
@@ -372,10 +372,6 @@ def test_interrupt_keeps_what_is_measured(packed, tmp_path):
     assert figures["interrupted"] is True
     assert [result["workers"] for result in figures["results"]] == [1]
     assert picture.read_bytes().startswith(PNG)
-
-
-def _children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_help_is_cheap():

@@ -7,14 +7,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import fsspec
 import pytest
 from buckets import s3  # noqa: F401 - a fixture
 from command_line import run
-from watching import is_running, wait_until
+from watching import children, is_running, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +116,6 @@ def test_what_cannot_be_is_one_line(tars, tmp_path, options, code, words):
     assert all(word in said.stderr for word in words), said.stderr
 
 
-def _children(pid):
-    """Processes that any of a process's threads has started; threads come and go."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):
-            found += map(int, (thread / "children").read_text().split())
-    return found
-
-
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_told_to_end_says_how_to_go_on_and_leaves_nothing(material, tmp_path, sent, code):
     """Ctrl-C or a scheduler's SIGTERM in the first tar: its exit code, no traceback, no process, no folder."""
@@ -139,7 +128,7 @@ def test_a_run_that_is_told_to_end_says_how_to_go_on_and_leaves_nothing(material
     command = [sys.executable, "-m", "shardkit", "index", tars, "--out", out, *SMALL]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_until((out / ".indexing/plan.json").exists)
-    workers = wait_until(lambda: _children(process.pid))
+    workers = wait_until(lambda: children(process.pid))
     time.sleep(0.5)  # they are at work
     process.send_signal(sent)
     _, said = process.communicate(timeout=100)

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from snapshots import snapshots
 from started_servers import started
-from watching import wait_until
+from watching import children, open_files, wait_until
 
 import shardkit
 from benchmarks.storage.fault_proxy import fault_proxy
@@ -46,14 +47,13 @@ import shardkit
 if __name__ == "__main__":
     url, cache = sys.argv[1:]
     loader = shardkit.loader(url, cache_dir=cache, batch_size=4, seed=5, workers=1, modalities=["audio"])
-    keys = []
-    for epoch in range(40):
+    share = 0.0
+    while share < 1.0:
+        before, keys = loader.stats(), set()
         for batch in loader:
-            keys += [key for key, weight in zip(batch.keys, batch.weight.tolist()) if weight]
-        copies = loader.stats().storage.cached_clips
-        print(json.dumps({"epoch": epoch, "clips": len(keys), "copies": copies}), flush=True)
-        if loader.stats().storage.cached_clips > 60:
-            break
+            keys |= {key for key, weight in zip(batch.keys, batch.weight.tolist()) if weight}
+        share = loader.stats().since(before).cached_share
+        print(json.dumps({"clips": len(keys), "cached_share": share}), flush=True)
     loader.close()
 """
 
@@ -160,21 +160,37 @@ def _parts(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir() if path.name.endswith(".part")] if cache.exists() else []
 
 
+def _fetching(ranks, cache: Path):
+    """Ranks that fetch a shard, each with its half file."""
+    for rank in ranks:
+        for pid in children(rank.pid):
+            with suppress(FileNotFoundError):  # it ended
+                for path in open_files(cache, pid):
+                    if ".tar." in path.name and path.suffix == ".part":
+                        yield rank, path
+
+
 def test_a_rank_killed_while_it_downloads_leaves_nothing_that_stops_the_other(packed, tmp_path):
-    """Kill -9 of one of two that share a cache: the other fetches what is missing, and no half file stays."""
+    """Kill -9 of the one that fetches, of two with one cache: the other has its shard in 15 s; no half file stays."""
     cache = tmp_path / "cache"
     shard_bytes = max(shard.size_bytes for shard in shardkit.open(packed).manifest.shards)
-    # So slow that a shard takes a second.
-    link = Link(bytes_per_s=shard_bytes)
+    # So slow that a shard takes an eighth of a second.
+    link = Link(bytes_per_s=8 * shard_bytes)
     with started(nginx_server(packed.parent)) as server, fault_proxy(server.url, link=link) as proxy:
         command = [sys.executable, "-c", RANK, f"{proxy.url}/{packed.name}", str(cache)]
         ranks = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        wait_until(lambda: any(".tar." in name for name in _parts(cache)))
-        with ranks[0] as killed:
+        killed, part = wait_until(lambda: next(_fetching(ranks, cache), None))
+        (other,) = {*ranks} - {killed}
+        with killed:
             killed.kill()
-        told, _ = ranks[1].communicate(timeout=150)
-    assert ranks[1].returncode == 0
-    assert json.loads(told.splitlines()[-1])["copies"] > 60
+            began_s = time.monotonic()
+        wait_until(part.with_suffix("").exists, timeout_s=15.0)
+        print(f"the other had the shard after {time.monotonic() - began_s:.1f} s")
+        told, _ = other.communicate(timeout=150)
+    assert other.returncode == 0
+    epochs = [json.loads(line) for line in told.splitlines()]
+    assert {epoch["clips"] for epoch in epochs} == {24}
+    assert epochs[-1]["cached_share"] == 1.0
     wait_until(lambda: not _parts(cache))
 
 

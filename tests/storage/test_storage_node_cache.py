@@ -100,6 +100,19 @@ def test_one_at_a_time_fetches_a_file(cache):
     assert cache.begin(file) is None
 
 
+def test_who_gave_a_file_up_leaves_the_next_ones_alone(cache):
+    """A keeper is closed, and its thread ends a moment later: by then another one may fetch the same file."""
+    given_up = cache.begin(_file(1))
+    given_up.remove()
+    part = NodeCache(cache.folder).begin(_file(1))
+    assert given_up.finish() is None
+    given_up.abandon()
+    assert not _is_there(cache, _file(1))
+    os.pwrite(part.descriptor, _content(_file(1)), 0)
+    part.finish().close()
+    assert _is_there(cache, _file(1))
+
+
 def test_what_was_used_longest_ago_goes_first(cache):
     """Holding a file is using it."""
     _put(cache, _file(1), _file(2), _file(3))
