@@ -16,19 +16,24 @@ def wait_until(holds, *, timeout_s: float = 100.0):
 
 def is_running(pid: int) -> bool:
     """Whether a process is there and not merely waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    state, _ = _state_and_parent(pid)
+    return state not in ("", "Z", "X")
 
 
 def children(pid: int) -> list[int]:
-    """Processes that any of a process's threads has started; threads come and go."""
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):
-            found += map(int, (thread / "children").read_text().split())
-    return found
+    """Processes that a process has started and that run."""
+    # Not /proc/PID/task/TID/children, which may leave some out while others end.
+    found = [(int(path.name), *_state_and_parent(int(path.name))) for path in Path("/proc").glob("[0-9]*")]
+    return [child for child, state, parent in found if parent == pid and state not in ("", "Z", "X")]
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    """A process's state, and who started it; nothing and 0 where it is gone."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0
+    return state, int(parent)
 
 
 def open_files(folder: Path, pid: int | str = "self") -> list[Path]:

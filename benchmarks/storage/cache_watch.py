@@ -31,12 +31,15 @@ class CacheWatch:
     @property
     def most_bytes(self) -> int:
         """The most that was seen, now among it."""
-        self._most_bytes = max(self._most_bytes, folder_bytes(self._folder))
+        self._look()
         return self._most_bytes
+
+    def _look(self) -> None:
+        self._most_bytes = max(self._most_bytes, folder_bytes(self._folder))
 
     def _run(self) -> None:
         while not self._over.wait(EVERY_S):
-            _ = self.most_bytes
+            self._look()
 
     def __enter__(self) -> "CacheWatch":
         self._thread.start()

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 from synth_media import Variety
-from watching import wait_until
+from watching import children, wait_until
 
 VARIETY = Variety(sizes=((128, 96),), frame_rates_hz=(Fraction(10),), sample_rates_hz=(16000, 22050))
 """Ten seconds each, as AVO-65's clips; ten frames a second, so that a frame's number is its time."""
@@ -67,11 +68,8 @@ def interrupted_pack(
 def worker_pids(parent: int) -> list[int]:
     """Process ids of the pack workers that a process has started and that are alive."""
     found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            state, parent_pid = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-            if int(parent_pid) == parent and state != "Z" and b"packing.worker" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except (OSError, IndexError, ValueError):  # no process, or it ended just now
-            continue
+    for pid in children(parent):
+        with suppress(OSError):  # it ended just now
+            if b"packing.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
     return found
