@@ -27,6 +27,8 @@ class Reason(str, Enum):
     """The sample holds a video where others hold pictures, or pictures where they hold a video."""
     MISSING_MEDIA = "missing_media"
     """No media file belongs to the row."""
+    NO_EVENT = "no_event"
+    """The row names a place in the source and no event, such as a chapter called Preview."""
     UNREADABLE = "unreadable"
     """The media file is empty, is not media or cannot be opened."""
     NO_VIDEO = "no_video"
@@ -78,6 +80,11 @@ class Clip:
     """Label set to class ids: one id for `single`, one a level for `hierarchy`, ascending ids for `multi`."""
     events: tuple[Event, ...] = ()
     split: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Name of a further division of the data set, such as `ave_match`, to this clip's split in it; a clip that is in
+    none of its splits is left out."""
+    flags: tuple[str, ...] = ()
+    """What is odd about the row, or special, such as `background`; stands beside the quality flags of its media."""
     columns: Mapping[str, Scalar] = field(default_factory=dict)
     """The annotation file's other columns, kept as they are."""
 

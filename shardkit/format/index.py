@@ -3,8 +3,8 @@
 Lists and strings have 64-bit offsets: 10 million clips of 300 frames are more packets than 32 bits count.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,13 @@ from shardkit.clip import EVENT_MODALITIES, Event, Scalar
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
 from shardkit.format.digest import HashingFile, file_digest
 from shardkit.format.manifest import FORMAT_VERSION, FileInfo
-from shardkit.format.record import AudioLayout, Member, Placed, VideoLayout
+from shardkit.format.record import AudioLayout, Feature, Member, Placed, VideoLayout
 from shardkit.taxonomy import LabelSet
 
 LABEL_PREFIX = "label_"
 COLUMN_PREFIX = "column_"
+SPLIT_PREFIX = "split_"
+FEATURE_PREFIX = "feature_"
 VERSION_FIELD = b"shardkit_format_version"
 
 _EVENT = pa.struct(
@@ -54,6 +56,12 @@ _FIXED_FIELDS: list[tuple[str, pa.DataType]] = [
     ("events", pa.large_list(_EVENT)),
     ("flags", pa.large_list(pa.large_string())),
 ]
+_FEATURE_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("offset", pa.int64()),
+    ("bytes", pa.int64()),
+    ("xxh3", pa.uint64()),
+    ("shape", pa.large_list(pa.int64())),
+]
 _COLUMN_TYPES: dict[type, pa.DataType] = {
     str: pa.large_string(),
     bool: pa.bool_(),
@@ -61,6 +69,7 @@ _COLUMN_TYPES: dict[type, pa.DataType] = {
     float: pa.float64(),
 }
 _ABSENT = Member(offset=0, size_bytes=0, xxh3=0)
+_NO_FEATURE = Feature(_ABSENT, ())
 _NO_VIDEO = VideoLayout(0, 0, (), (), (), ())
 _NO_AUDIO = AudioLayout(0, 0, 0, 0, ())
 
@@ -73,13 +82,21 @@ def column_type(values: Iterable[Any]) -> pa.DataType:
     return _COLUMN_TYPES[kinds.pop()] if len(kinds) == 1 else pa.large_string()
 
 
-def index_schema(label_sets: Sequence[LabelSet], columns: dict[str, pa.DataType]) -> pa.Schema:
-    """The schema of an index with these label sets and annotation columns."""
+def index_schema(
+    label_sets: Sequence[LabelSet],
+    columns: Mapping[str, pa.DataType],
+    *,
+    split_sets: Iterable[str] = (),
+    features: Iterable[str] = (),
+) -> pa.Schema:
+    """The schema of an index with these label sets, annotation columns, named divisions into splits, and features."""
     fields = list(_FIXED_FIELDS)
     for label_set in label_sets:
         kind = pa.large_list(pa.int32()) if label_set.kind == "multi" else pa.list_(pa.int32(), label_set.depth)
         fields.append((LABEL_PREFIX + label_set.name, kind))
     fields += [(COLUMN_PREFIX + name, kind) for name, kind in columns.items()]
+    fields += [(SPLIT_PREFIX + name, pa.large_string()) for name in split_sets]
+    fields += [(f"{FEATURE_PREFIX}{name}_{field}", kind) for name in features for field, kind in _FEATURE_FIELDS]
     return pa.schema(fields, metadata={VERSION_FIELD: str(FORMAT_VERSION).encode()})
 
 
@@ -125,7 +142,33 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
     row |= {LABEL_PREFIX + name: ids for name, ids in record.labels.items()}
     for name, value in record.columns.items():
         row[COLUMN_PREFIX + name] = column_value(value, schema.field(COLUMN_PREFIX + name).type)
+    row |= {SPLIT_PREFIX + name: split for name, split in split_values(schema, record.splits).items()}
+    for name in feature_names(schema):
+        feature = placed.features.get(name, _NO_FEATURE)
+        values = (feature.member.offset, feature.member.size_bytes, feature.member.xxh3, feature.shape)
+        fields = (f"{FEATURE_PREFIX}{name}_{field}" for field, _ in _FEATURE_FIELDS)
+        row |= zip(fields, values, strict=True)
     return row
+
+
+def split_sets(schema: pa.Schema) -> tuple[str, ...]:
+    """Names of the named divisions into splits that an index holds, beside the column `split`."""
+    return tuple(name.removeprefix(SPLIT_PREFIX) for name in schema.names if name.startswith(SPLIT_PREFIX))
+
+
+def split_values(schema: pa.Schema, splits: Mapping[str, str]) -> dict[str, str]:
+    """A clip's split in every named division; empty for none."""
+    return {name: splits.get(name, "") for name in split_sets(schema)}
+
+
+def feature_names(schema: pa.Schema) -> tuple[str, ...]:
+    """Names of the features that an index holds."""
+    end = f"_{_FEATURE_FIELDS[-1][0]}"
+    return tuple(
+        name.removeprefix(FEATURE_PREFIX).removesuffix(end)
+        for name in schema.names
+        if name.startswith(FEATURE_PREFIX) and name.endswith(end)
+    )
 
 
 def event_values(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -272,6 +315,16 @@ def ragged_places(
     return np.arange(int(counts.sum())) + np.repeat(firsts - before, counts), counts
 
 
+class FeatureColumns(NamedTuple):
+    """Where the arrays of one feature lie, one value a clip."""
+
+    offset: npt.NDArray[np.int64]
+    size_bytes: npt.NDArray[np.int64]
+    """0 for a clip that has no such array."""
+    xxh3: npt.NDArray[np.uint64]
+    shape: Ragged
+
+
 class ClipIndex:
     """NumPy views of an index's columns; an Arrow scalar costs tens of microseconds, a view's item a tenth of one.
 
@@ -342,6 +395,15 @@ class ClipIndex:
     def label_lists(self, label_set: LabelSet) -> Ragged:
         """Ids of a `multi` label set."""
         return Ragged(self.batch.column(LABEL_PREFIX + label_set.name))
+
+    def feature(self, name: str) -> "FeatureColumns":
+        """Where the arrays of a feature lie."""
+        batch = self.batch
+        offset, size_bytes, digest = (
+            batch.column(f"{FEATURE_PREFIX}{name}_{field}").to_numpy(zero_copy_only=True)
+            for field in ("offset", "bytes", "xxh3")
+        )
+        return FeatureColumns(offset, size_bytes, digest, Ragged(batch.column(f"{FEATURE_PREFIX}{name}_shape")))
 
     def column(self, name: str) -> pa.Array:
         """An annotation column under the annotation file's name."""

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shardkit.errors import CorruptShardError, DataError, FormatVersionError
@@ -61,6 +61,10 @@ class Manifest:
     """Name, format, rows and digest of the annotation file."""
     packed: bool = True
     """Whether shardkit wrote the shards; if not, nobody has vouched for what is in them."""
+    split_sets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Named divisions of the data set beside `splits`, such as `ave_match`: split to clips."""
+    features: tuple[str, ...] = ()
+    """Names of the feature arrays that clips have."""
     base: str | None = None
     """Folder or URL that shard names are relative to; None: the folder of the manifest."""
 
@@ -78,6 +82,10 @@ class Manifest:
         optional: dict[str, Any] = {} if self.packed else {"packed": False}
         if self.base is not None:
             optional["base"] = self.base
+        if self.split_sets:
+            optional["split_sets"] = {name: dict(splits) for name, splits in self.split_sets.items()}
+        if self.features:
+            optional["features"] = list(self.features)
         return optional | {
             "format": "shardkit",
             "format_version": FORMAT_VERSION,
@@ -153,6 +161,8 @@ class Manifest:
             ),
             packed=packed,
             base=content.get("base"),
+            split_sets=content.get("split_sets", {}),
+            features=tuple(content.get("features", ())),
         )
 
 

@@ -60,6 +60,15 @@ class AudioLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature array of a clip, and where its member lies."""
+
+    member: Member
+    """The .npy file: float16, C order; its data are the last bytes of it."""
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One clip as packed, apart from its place in a shard."""
 
@@ -80,6 +89,8 @@ class Record:
     events: tuple[Event, ...] = ()
     flags: tuple[str, ...] = ()
     columns: Mapping[str, Scalar] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Division of the data set to this clip's split in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,8 @@ class Placed:
     video: Member | None
     audio: Member | None
     message: Member | None
+    features: Mapping[str, Feature] = field(default_factory=dict)
+    """Feature name to its array; a clip may lack some."""
 
 
 def _with_tuples(data: Mapping[str, Any]) -> dict[str, Any]:

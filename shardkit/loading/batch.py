@@ -1,7 +1,7 @@
 """Batch: what the training loop gets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -60,10 +60,26 @@ class Batch:
     loss_scale: float
     """World size ÷ real clips in the global batch: `(loss * weight).sum() * loss_scale` averages right under DDP. Clips
     that were skipped as damaged count as real where there are several ranks: none knows of the others' damage."""
+    epoch: int
+    positions: Tensor
+    """int64 [B]: places of the clips in the epoch's order; draws that hang on these two can be repeated."""
     keys: list[str]
     columns: dict[str, Any]
     """Annotation columns that were asked for: a Tensor [B] where all clips of the data set have a number, else a list
     with None for what is missing."""
+    features: dict[str, Tensor] = field(default_factory=dict)
+    """Feature name to float32 [B, …]: arrays that were packed with the clips, such as `vggish` [B, 10, 128]; zeros for
+    a clip that has none."""
+    segment_count: Tensor | None = None
+    """int64 [B]: of the N segments of the window, those that lie in the clip; None without segments."""
+    segment_targets: dict[str, Tensor] = field(default_factory=dict)
+    """Modality (`audio`, `visual`, and `av` for both at once) to float32 [B, N, C]: 1 where an event of the class is
+    heard, seen, or both; there is no background column."""
+    segment_labels: Tensor | None = None
+    """int64 [B, N]: class of the event that is both heard and seen, C (the last one) for background, -100 behind the
+    clip's end. The lowest class where there are several."""
+    target: Tensor | None = None
+    """What the loader's `task` trains and evaluates against; see there."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -91,7 +107,8 @@ class Batch:
         held = [getattr(self, f.name) for f in fields(self)] + [
             getattr(self.events, f.name) for f in fields(self.events)
         ]
-        held += [*self.labels.values(), *self.columns.values()]
+        for named in (self.labels, self.columns, self.features, self.segment_targets):
+            held += named.values()
         return [value for value in held if isinstance(value, Tensor)]
 
     def as_dict(self) -> dict[str, Any]:

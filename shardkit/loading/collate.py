@@ -41,7 +41,16 @@ class Collator:
         self._ids = {of.name: index.labels(of) for of in dataset.label_sets if of.kind != "multi"}
         self._id_lists = {of.name: index.label_lists(of) for of in dataset.label_sets if of.kind == "multi"}
 
-    def batch(self, slots: Slots, rows: Rows, *, weight: npt.NDArray[np.float32], loss_scale: float) -> Batch:
+    def batch(
+        self,
+        slots: Slots,
+        rows: Rows,
+        *,
+        weight: npt.NDArray[np.float32],
+        loss_scale: float,
+        epoch: int,
+        positions: npt.NDArray[np.int64],
+    ) -> Batch:
         """A batch over filled slots.
 
         Args:
@@ -49,13 +58,15 @@ class Collator:
             rows: int64 [B]: row of the index, or NO_CLIP.
             weight: float32 [B].
             loss_scale: See Batch.
+            epoch: Of the order.
+            positions: int64 [B], in it.
         """
         there = rows != NO_CLIP
         safe = np.where(there, rows, 0)
         events = self._events(safe, there, slots["window_s"])
         if self._views is None:
             slots = {name: array[:, 0] if name in VIEW_FIELDS else array for name, array in slots.items()}
-        small = {
+        small: dict[str, Any] = {
             name: torch.from_numpy(slots[name].copy())
             for name in (
                 "window_s",
@@ -74,6 +85,8 @@ class Collator:
             events=events,
             weight=torch.from_numpy(weight),
             loss_scale=loss_scale,
+            epoch=epoch,
+            positions=torch.from_numpy(positions),
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe, there) for name in self._columns},
             **small,

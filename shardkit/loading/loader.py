@@ -70,6 +70,7 @@ class _Step:
     delivered: int
     """Positions delivered before it, over all ranks."""
     rows: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
     buffer: int = NO_BUFFER
 
@@ -502,7 +503,8 @@ class Loader:
                 self._wanted = epoch, window
                 engine.want(order.shards_from(first))
         number = engine.plan(rows=rows, positions=positions, epoch=epoch)
-        self._planned.append(_Step(number, epoch, delivered, rows, weights(positions, len(self.dataset))))
+        weight = weights(positions, len(self.dataset))
+        self._planned.append(_Step(number, epoch, delivered, rows, positions, weight))
         return True
 
     def _stage(self, engine: Engine, faults: list[Fault]) -> None:
@@ -539,7 +541,14 @@ class Loader:
             scale = loss_scale(
                 len(self.dataset), delivered=step.delivered, world=world, batch_size=self.config.batch_size
             )
-        return self._collator.batch(engine.ring.lease(step.buffer), rows, weight=weight, loss_scale=scale)
+        return self._collator.batch(
+            engine.ring.lease(step.buffer),
+            rows,
+            weight=weight,
+            loss_scale=scale,
+            epoch=step.epoch,
+            positions=step.positions,
+        )
 
     def _repair(
         self,

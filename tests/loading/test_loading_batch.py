@@ -52,6 +52,7 @@ def test_a_batch_has_the_documented_shapes_and_types(packed):
         "has_video": ("bool", (4,)),
         "has_audio": ("bool", (4,)),
         "weight": ("float32", (4,)),
+        "positions": ("int64", (4,)),
     }
     assert {name: (value.dtype, tuple(value.shape)) for name, value in batch.labels.items()} == {
         "label": (torch.int64, (4, 1)),
@@ -359,8 +360,15 @@ def test_as_dict_holds_every_field_by_name(packed):
         "has_audio",
         "weight",
         "loss_scale",
+        "epoch",
+        "positions",
         "keys",
         "columns",
+        "features",
+        "segment_count",
+        "segment_targets",
+        "segment_labels",
+        "target",
     ]
     assert set(content["events"]) == {"start_s", "end_s", "class_id", "modality", "offsets"}
 
