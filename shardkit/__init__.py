@@ -22,7 +22,7 @@ from shardkit.errors import (
     UsageError,
     WorkerError,
 )
-from shardkit.taxonomy import UNKNOWN, LabelSet
+from shardkit.taxonomy import UNKNOWN, LabelSet, Taxonomy
 
 if TYPE_CHECKING:
     from shardkit import transforms
@@ -58,6 +58,7 @@ __all__ = [
     "Sample",
     "ShardkitError",
     "StorageError",
+    "Taxonomy",
     "TooManyRejectsError",
     "UsageError",
     "WorkerError",

@@ -1,4 +1,4 @@
-"""Label sets: what the class ids of a data set mean, flat or as a tree of levels."""
+"""Label sets and taxonomies: what the class ids of a data set mean, flat or as a tree of levels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,74 @@ class Level:
 
     name: str
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """A tree of classes, level by level from the root downwards; a class is its level and its id there.
+
+    Levels count from 0, the root's children. A parent that no clip has told is UNKNOWN, and so are those above it.
+    """
+
+    levels: tuple[Level, ...]
+    parents: tuple[tuple[int, ...], ...] = ()
+    """parents[k][c] is the id at level k of class c of level k + 1."""
+
+    @property
+    def depth(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Number of classes of every level."""
+        return tuple(len(level.classes) for level in self.levels)
+
+    def level(self, which: int | str) -> int:
+        """The number of a level that is given by its name, or by its number; -1 is the deepest.
+
+        Raises:
+            UsageError: There is none.
+        """
+        names = [level.name for level in self.levels]
+        if isinstance(which, str) and which in names:
+            return names.index(which)
+        if isinstance(which, int) and -self.depth <= which < self.depth:
+            return which % self.depth
+        raise UsageError(f"no level {which!r}: there are {', '.join(names)} (0 to {self.depth - 1})")
+
+    def parent(self, level: int, id: int) -> int:
+        """The id one level up; UNKNOWN for a class of the top level."""
+        return self.parents[level - 1][id] if level and id != UNKNOWN else UNKNOWN
+
+    def path(self, level: int, id: int) -> tuple[int, ...]:
+        """The ids from the top level down to a class, its own last."""
+        path = [id]
+        for above in range(level, 0, -1):
+            path.append(self.parent(above, path[-1]))
+        return tuple(reversed(path))
+
+    def ancestors(self, level: int, id: int) -> tuple[int, ...]:
+        """The ids from the top level down to a class's parent."""
+        return self.path(level, id)[:-1]
+
+    def children(self, level: int, id: int) -> tuple[int, ...]:
+        """The ids, one level down, of the classes below a class; ascending."""
+        if level + 1 >= self.depth:
+            return ()
+        return tuple(child for child, parent in enumerate(self.parents[level]) if parent == id)
+
+    def siblings(self, level: int, id: int) -> tuple[int, ...]:
+        """The other classes below the same parent; the other ones of the top level."""
+        if level == 0:
+            return tuple(other for other in range(len(self.levels[0].classes)) if other != id)
+        parent = self.parent(level, id)
+        return tuple(other for other in self.children(level - 1, parent) if other != id and parent != UNKNOWN)
+
+    def ancestors_at(self, level: int) -> tuple[int, ...]:
+        """The ancestor at a level of every leaf; at the deepest level the leaf itself."""
+        leaves = range(self.level_sizes[-1])
+        return tuple(self.path(self.depth - 1, leaf)[level] for leaf in leaves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +112,11 @@ class LabelSet:
     def depth(self) -> int:
         """Number of levels."""
         return len(self.levels)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The tree of its classes; of one level for a flat label set."""
+        return Taxonomy(self.levels, self.parents)
 
     @property
     def leaf(self) -> Level:
