@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_ids, require_shape
+from shardkit.tasks.metrics.clip_metric import ClipMetric, class_ids, ratio, require_count, require_shape
 from shardkit.taxonomy import UNKNOWN
 
 
@@ -60,8 +60,8 @@ class AVELMetrics(ClipMetric):
         require_shape("segment_labels", segment_labels, *scores.shape[:2])
         require_shape("clip_class", clip_class, len(scores))
         scores, labels, clip_class = self._kept(weight, scores, segment_labels, clip_class)
-        require_ids("segment_labels", labels, self.classes + 1)
-        require_ids("clip_class", clip_class, self.classes + 1)
+        labels = class_ids("segment_labels", labels, self.classes + 1)
+        clip_class = class_ids("clip_class", clip_class, self.classes + 1)
         known = labels != UNKNOWN
         background = labels == self.classes
         event = known & ~background

@@ -10,10 +10,10 @@ from shardkit.errors import UsageError
 from shardkit.tasks.metrics.clip_metric import (
     ClipMetric,
     ScoreKind,
+    class_ids,
     mean,
     ratio,
     require_count,
-    require_ids,
     require_score_kind,
     require_shape,
 )
@@ -62,7 +62,7 @@ class ClassificationMetrics(ClipMetric):
     """
 
     scores: list[Tensor]
-    """Float64 [n, C] each, as they were given."""
+    """float64 [n, C] each, as they were given: float32 would round many a sure probability to 1."""
     targets: list[Tensor]
     """int64 [n] each; bool [n, C] each with `multilabel`."""
     unknown: Tensor
@@ -92,17 +92,15 @@ class ClassificationMetrics(ClipMetric):
         require_shape("target", target, len(scores), *([self.classes] if self.multilabel else []))
         scores, target = self._kept(weight, scores, target)
         if self.multilabel:
-            known = (target != UNKNOWN).all(dim=1)
-            target = target[known]
-            if not ((target == 0) | (target == 1)).all():
+            known = (target.double() != UNKNOWN).all(dim=1)  # as uint8, -100 would be 156
+            if not ((target[known] == 0) | (target[known] == 1)).all():
                 raise UsageError("target of several classes: 0, 1 and -100 are needed; mixed targets are for training")
             target = target.bool()
         else:
-            require_ids("target", target, self.classes)
+            target = class_ids("target", target, self.classes)
             known = target != UNKNOWN
-            target = target[known].long()
         self.scores.append(scores[known].double())
-        self.targets.append(target)
+        self.targets.append(target[known])
         self.unknown += (~known).sum()
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
@@ -126,7 +124,7 @@ class ClassificationMetrics(ClipMetric):
         else:
             has = targets.unsqueeze(1) == torch.arange(self.classes, device=targets.device)
             if self.score_kind == "logits":
-                scores = scores.log_softmax(dim=1)  # in the order of probabilities, without those that round to 1
+                scores = scores.softmax(dim=1)
         hit = has.gather(1, scores.argmax(dim=1, keepdim=True)).squeeze(1)
         positives = has.sum(dim=0)
         present = positives.nonzero().flatten().tolist()

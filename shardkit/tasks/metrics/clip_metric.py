@@ -96,20 +96,22 @@ def require_shape(name: str, tensor: Tensor, *shape: int | str) -> None:
         raise UsageError(f"{name} of shape {list(tensor.shape)}: [{', '.join(map(str, shape))}] is needed")
 
 
-def require_ids(name: str, ids: Tensor, classes: int) -> None:
-    """Checks that class ids are whole numbers from 0 to `classes` - 1, or -100.
+def class_ids(name: str, ids: Tensor, classes: int) -> Tensor:
+    """Class ids from 0 to `classes` - 1, or -100, as int64.
 
     Raises:
         UsageError: Another one is among them, or they are no whole numbers.
     """
     if ids.is_floating_point() or ids.dtype == torch.bool:
         raise UsageError(f"{name} of {ids.dtype}: class ids are whole numbers (int64)")
+    ids = ids.long()
     wrong = ids[((ids < 0) & (ids != UNKNOWN)) | (ids >= classes)]
     if len(wrong):
         raise UsageError(
             f"{name} has class id {int(wrong[0])}: ids from 0 to {classes - 1}, and {UNKNOWN} for an unknown one, are "
             "needed; was the metric made for another label set?"
         )
+    return ids
 
 
 def require_score_kind(scores: str) -> None:

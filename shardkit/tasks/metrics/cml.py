@@ -32,7 +32,7 @@ class CMLMetrics(ClipMetric):
             (second), such as `train_starts` of another metric; or let `update_prior` count.
 
     Raises:
-        UsageError: `segments` is not above 0, or a prior of another shape.
+        UsageError: `segments` is not above 0, or a prior of another shape or type.
     """
 
     hits_a2v: Tensor
@@ -57,6 +57,8 @@ class CMLMetrics(ClipMetric):
         self._add_sum("train_starts", segments + 1, segments)
         if prior is not None:
             require_shape("prior", prior, segments + 1, segments)
+            if prior.dtype != torch.int64:
+                raise UsageError(f"prior of {prior.dtype}: numbers of clips (int64) are needed, not shares of them")
             self.train_starts += prior.to(self.device)
 
     def reset(self) -> None:

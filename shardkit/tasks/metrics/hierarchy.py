@@ -9,8 +9,8 @@ from shardkit.errors import UsageError
 from shardkit.tasks.metrics.clip_metric import (
     ClipMetric,
     ScoreKind,
+    class_ids,
     ratio,
-    require_ids,
     require_score_kind,
     require_shape,
 )
@@ -96,11 +96,8 @@ class HierarchyMetrics(ClipMetric):
             self.register_buffer(_parents_of(level), torch.tensor(taxonomy.parents[level - 1]), persistent=False)
         for name in ("hits", "known", "head_hits", "head_known"):
             self._add_sum(name, taxonomy.depth)
-        for name in ("shared_nodes", "predicted_nodes", "true_nodes"):
-            self._add_sum(name)
-        for name in ("mistakes", "heights", "mistakes_without_ancestor"):
-            self._add_sum(name)
-        for name in ("consistent", "clips", "head_consistent", "head_clips"):
+        sums = ("shared_nodes", "predicted_nodes", "true_nodes", "mistakes", "heights", "mistakes_without_ancestor")
+        for name in (*sums, "clips", "consistent", "head_clips", "head_consistent"):
             self._add_sum(name)
 
     def update(
@@ -130,8 +127,8 @@ class HierarchyMetrics(ClipMetric):
         for level, (scores, size) in enumerate(zip(heads, sizes, strict=False)):
             require_shape(f"level_scores[{level}]", scores, len(leaf_scores), size)
         leaf_scores, target, *heads = self._kept(weight, leaf_scores, target, *heads)
-        for level, size in enumerate(sizes):
-            require_ids(f"target at level {level}", target[:, level], size)
+        columns = [class_ids(f"target at level {level}", target[:, level], size) for level, size in enumerate(sizes)]
+        target = torch.stack(columns, dim=1)
         self._require_paths(target)
 
         known = target != UNKNOWN
