@@ -143,6 +143,27 @@ class LabelSet:
         )
 
 
+def find_level(label_sets: Iterable[LabelSet], name: str) -> tuple[LabelSet, int]:
+    """The label set and the depth that a name stands for: a level's, or a label set's, which is its deepest level.
+
+    Raises:
+        UsageError: It stands for none, or for several.
+    """
+    found: dict[tuple[str, int], LabelSet] = {}
+    known: list[str] = []
+    for label_set in label_sets:
+        for depth, level in enumerate(label_set.levels):
+            names = (level.name, label_set.name) if depth == label_set.depth - 1 else (level.name,)
+            known += (label_set.name, level.name)
+            if name in names:
+                found[label_set.name, depth] = label_set
+    if len(found) != 1:
+        what = "several label sets have such a level" if found else "no such label set or level"
+        raise UsageError(f"{name!r}: {what}; there are {', '.join(dict.fromkeys(known)) or 'no labels'}")
+    ((_, depth), label_set) = next(iter(found.items()))
+    return label_set, depth
+
+
 def parents_of(paths: Iterable[Sequence[int]], level_sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Parent maps of a hierarchy, read off the id paths of its clips.
 
