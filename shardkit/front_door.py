@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shardkit.loading.batch import Batch
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
+    from shardkit.loading.where import Where
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
     from shardkit.planning.sampling import FrameChoice, FrameSampling
@@ -271,6 +272,7 @@ def loader(
     *,
     batch_size: int,
     split: str | None = None,
+    where: "Where | None" = None,
     modalities: Sequence[str] = ("video", "audio"),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
@@ -306,7 +308,9 @@ def loader(
         source: A data set, or what names one: a path, a URL, a pattern or a list of tars; see `shardkit.open`.
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
-        split: Load this split only; "" is the clips without one.
+        split: Load this split only, or `SCHEME:NAME` of a named division into splits; "" is the clips without one.
+        where: Load only the clips for which this condition on the index holds, such as `level_1 == 3` or
+            `"silent" not in flags`; see `Dataset.select`. No byte of other clips is read.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
@@ -374,6 +378,7 @@ def loader(
         LoaderConfig(
             batch_size=batch_size,
             split=split,
+            where=where,
             modalities=_names("modalities", modalities),
             frames=frames,
             frame_choice=frame_choice,

@@ -9,6 +9,7 @@ import torch
 
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
+from shardkit.loading.where import Where, check_where
 from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import PathLike
@@ -25,6 +26,7 @@ class LoaderConfig:
 
     batch_size: int
     split: str | None = None
+    where: Where | None = None
     modalities: tuple[str, ...] = MODALITIES
     frames: int | None = None
     frame_choice: FrameChoice = "uniform"
@@ -62,6 +64,8 @@ class LoaderConfig:
         for name in ("shuffle", "drop_last", "verify"):
             # "no" out of a configuration file would be true.
             _check_choice(name, getattr(self, name), (True, False))
+        if self.where is not None:
+            check_where(self.where)
         if self.shuffle_shards is not None and not self.shuffle:
             raise UsageError(
                 f"shuffle_shards={self.shuffle_shards} says how clips are shuffled, and shuffle=False: leave one out"

@@ -117,12 +117,13 @@ class Loader:
             _check_device(config.device)
         self._make_copier = make_copier
         dataset = _opened(source, config)
-        self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
+        self.dataset = dataset.select(split=config.split, where=config.where)
         if not dataset.manifest.packed:
             _check_unpacked(dataset, config)
         if not len(self.dataset):
-            where = "selection" if config.split is None else f"split {config.split!r}"
-            raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
+            selection = "selection" if config.split is None else f"split {config.split!r}"
+            fitting = "" if config.where is None else f" for which {config.where}"
+            raise UsageError(f"{self.dataset.folder}: no clips in this {selection}{fitting}: nothing to load")
         self._plan = clip_plan(
             self.dataset.folder,
             self.dataset.manifest,
