@@ -285,6 +285,7 @@ def loader(
     shuffle: bool = True,
     shuffle_shards: int | None = None,
     locality: Literal["node"] | None = None,
+    balance: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     drop_last: bool = False,
@@ -333,6 +334,10 @@ def loader(
         locality: `node` gives every machine of a job another stretch of the epoch's shuffled shards, so that each reads
             its share of the bytes only, and not the whole data set; a batch then is drawn from the shards of that
             stretch on each. None: every rank reads of every shard.
+        balance: A level or a label set whose classes come about equally often, as in training on AudioSet: an epoch is
+            as many draws with replacement as there are clips, each clip's chance in proportion to 1 ÷ (clips of its
+            class + 0.01), summed over its labels where it has several. Some clips come several times an epoch, some not
+            at all; those without a known class are never drawn. For training: evaluate without.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
@@ -391,6 +396,7 @@ def loader(
             shuffle=shuffle,
             shuffle_shards=shuffle_shards,
             locality=locality,
+            balance=balance,
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,

@@ -50,6 +50,13 @@ SplitOption = Annotated[
 SplitGroupOption = Annotated[
     str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
 ]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only clips for which this holds of the index, such as 'level_1 == 3' or '\"silent\" not in flags'.",
+    ),
+]
 StratifyOption = Annotated[
     str | None, typer.Option(help="Level or label set whose classes are spread evenly over the splits.")
 ]
@@ -289,6 +296,7 @@ def index(
 @app.command()
 def info(
     path: Annotated[str, typer.Argument(help="A data set: a folder, a URL, or a pattern of tars.")],
+    where: WhereOption = None,
     storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -303,7 +311,7 @@ def info(
     from shardkit.cli.storage_options import parse_storage_options
     from shardkit.report.info import dataset_info
 
-    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option))
+    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option)).select(where=where)
     numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index, dataset.rows)
     if json_:
         _print_json(numbers.to_json())
@@ -315,6 +323,7 @@ def info(
 def stats(
     path: Annotated[str, typer.Argument(help="A data set.")],
     split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = "audio",
     frontend: Annotated[FrontEnd | None, typer.Option(help="Of audio: whose features. [default: ast]")] = None,
     size: Annotated[int | None, typer.Option(help="Of video: crop the centre, where frames differ in size.")] = None,
@@ -335,6 +344,7 @@ def stats(
     measured = measure_statistics(
         path,
         split=split,
+        where=where,
         modality=modality,
         frontend=frontend,
         size=size,
@@ -352,6 +362,7 @@ def stats(
 def bench(
     path: Annotated[str, typer.Argument(help="A data set: a folder or a URL.")],
     split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
     frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = "uniform",
@@ -402,6 +413,7 @@ def bench(
         path,
         {
             "split": split,
+            "where": where,
             "batch_size": batch_size,
             "frames": frames,
             "frame_choice": frame_choice,
