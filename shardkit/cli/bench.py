@@ -344,7 +344,7 @@ def _workers(count: int | None) -> str:
 def _title(bench: Bench) -> str:
     split = bench.options["split"]
     of = "" if split is None else f", split {split!r}"
-    of += "" if bench.options["where"] is None else f", {bench.options['where']}"
+    of += "" if bench.options.get("where") is None else f", {bench.options['where']}"
     return f"{bench.name}{of}: {bench.clips:,} clips"
 
 
