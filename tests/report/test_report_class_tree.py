@@ -6,9 +6,10 @@ import io
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from small_index import TREE, record, small_index
+from small_index import TREE, record, small_index, small_manifest
 
 from shardkit.report.class_tree import ClassNode, class_labels_csv, class_tree
+from shardkit.report.info import dataset_info
 from shardkit.taxonomy import UNKNOWN, Level
 
 
@@ -47,3 +48,11 @@ def test_machine_ids_of_audioset_stay_what_they_are():
         '2,/m/label_2,"Speech, male"\n'
         "3,/m/label_3,/m/a b\n"
     )
+
+
+def test_info_counts_named_splits():
+    """Each division into splits for itself, with the clips in none of its splits."""
+    splits = [{"ave": "train"}, {"ave": "train", "match": "test"}, {}]
+    index = small_index([record(row, splits=one) for row, one in enumerate(splits, 1)], split_sets=("ave", "match"))
+    info = dataset_info("shards", small_manifest(3), index, np.arange(3))
+    assert info.split_sets == {"ave": {"": 1, "train": 2}, "match": {"": 2, "test": 1}}
