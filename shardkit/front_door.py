@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shardkit.loading.batch import Batch
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
+    from shardkit.loading.where import Where
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
     from shardkit.planning.sampling import FrameChoice, FrameSampling
@@ -271,6 +272,7 @@ def loader(
     *,
     batch_size: int,
     split: str | None = None,
+    where: "Where | None" = None,
     modalities: Sequence[str] = ("video", "audio"),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
@@ -283,6 +285,7 @@ def loader(
     shuffle: bool = True,
     shuffle_shards: int | None = None,
     locality: Literal["node"] | None = None,
+    balance: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     drop_last: bool = False,
@@ -306,7 +309,9 @@ def loader(
         source: A data set, or what names one: a path, a URL, a pattern or a list of tars; see `shardkit.open`.
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
-        split: Load this split only; "" is the clips without one.
+        split: Load this split only, or `SCHEME:NAME` of a named division into splits; "" is the clips without one.
+        where: Load only the clips for which this condition on the index holds, such as `level_1 == 3` or
+            `"silent" not in flags`; see `Dataset.select`. No byte of other clips is read.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
@@ -329,6 +334,10 @@ def loader(
         locality: `node` gives every machine of a job another stretch of the epoch's shuffled shards, so that each reads
             its share of the bytes only, and not the whole data set; a batch then is drawn from the shards of that
             stretch on each. None: every rank reads of every shard.
+        balance: A level or a label set whose classes come about equally often, as in training on AudioSet: an epoch is
+            as many draws with replacement as there are clips, each clip's chance in proportion to 1 ÷ (clips of its
+            class + 0.01), summed over its labels where it has several. Some clips come several times an epoch, some not
+            at all; those without a known class are never drawn. For training: evaluate without.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
@@ -374,6 +383,7 @@ def loader(
         LoaderConfig(
             batch_size=batch_size,
             split=split,
+            where=where,
             modalities=_names("modalities", modalities),
             frames=frames,
             frame_choice=frame_choice,
@@ -386,6 +396,7 @@ def loader(
             shuffle=shuffle,
             shuffle_shards=shuffle_shards,
             locality=locality,
+            balance=balance,
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,
