@@ -17,7 +17,9 @@ from shardkit.errors import UsageError
 from shardkit.planning.sampling import place_in_room
 from shardkit.taxonomy import UNKNOWN
 
-__all__ = ["EventColumns", "SegmentGrid", "TargetGrid", "event_runs", "event_targets", "grid_labels"]
+__all__ = ["EventColumns", "SegmentGrid", "TargetGrid", "event_runs", "event_targets", "grid_labels", "whole_segments"]
+
+Seconds = NDArray[np.float64] | np.float64
 
 # Starts and ends are decimals that floats miss by a little: 0.1 * 3 is more than three tenths.
 _ROUNDING = 1e-9
@@ -87,7 +89,7 @@ class SegmentGrid:
         first = place_in_room(room, share, drawn=drawn)
         return first * self.segment_s, (first + self.count) * self.segment_s
 
-    def real(self, durations_s: NDArray[np.float64], starts_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    def real(self, durations_s: Seconds, starts_s: Seconds) -> NDArray[np.int64]:
         """How many of a window's segments lie in the clip.
 
         Args:
@@ -139,7 +141,7 @@ class SegmentGrid:
         return first, np.where(end_s > start_s, np.maximum(stop, first + 1), first)
 
 
-def whole_segments(span_s: NDArray[np.float64] | np.float64, segment_s: float) -> NDArray[np.int64]:
+def whole_segments(span_s: Seconds, segment_s: float) -> NDArray[np.int64]:
     """Segments of spans (at least one): half a segment and more is one, as frames are packed segment by segment."""
     return np.maximum(np.floor(span_s / segment_s + 0.5 + _ROUNDING), 1).astype(np.int64)
 
@@ -212,5 +214,5 @@ def event_runs(target: TargetGrid, *, segment_s: float) -> EventColumns:
     modality, clip, class_id, first = np.nonzero(steps == 1)
     stop = np.nonzero(steps == -1)[3]
     order = np.argsort(clip, kind="stable")
-    columns = (first * segment_s, stop * segment_s, class_id, modality, clip)
-    return EventColumns(*(column[order] for column in columns))
+    start_s, end_s = first.astype(np.float64) * segment_s, stop.astype(np.float64) * segment_s
+    return EventColumns(start_s[order], end_s[order], class_id[order], modality[order], clip[order])

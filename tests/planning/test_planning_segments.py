@@ -22,9 +22,9 @@ def _columns(*events):
     return EventColumns(*(np.array(v, dtype=np.float64) for v in floats), *(np.array(v, dtype=np.int64) for v in ints))
 
 
-def _targets(events, *, grid=SegmentGrid(1.0, N), first=0, clips=3):
-    """Of clips of N seconds, from segment `first` on."""
-    return event_targets(grid, events, np.full(clips, float(N)), np.full(clips, first * grid.segment_s), classes=C)
+def _targets(events, *, segments=N, clips=3):
+    """Of the first seconds of clips of N seconds."""
+    return event_targets(SegmentGrid(1.0, segments), events, np.full(clips, float(N)), np.zeros(clips), classes=C)
 
 
 def _marked(start_s, end_s, *, segment_s=1.0, own=N):
@@ -138,7 +138,7 @@ def test_separate_audio_and_visual_events_meet_as_av():
 
 def test_labels_say_the_lowest_class_background_and_what_is_behind_the_clip():
     """Of several classes the lowest; C where none is heard and seen; -100 behind the clip's end."""
-    target = _targets(_columns((0, 2, 3, AV, 0), (1, 3, 1, AV, 0)), grid=SegmentGrid(1.0, 5), clips=1)
+    target = _targets(_columns((0, 2, 3, AV, 0), (1, 3, 1, AV, 0)), segments=5, clips=1)
     assert grid_labels(target.av, np.array([4])).tolist() == [[3, 1, 1, C, -100]]
 
 
