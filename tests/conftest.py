@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from spelled_clips import make_spelled
 from synth_media import LEAVES, Variety, synthesise
 
 import shardkit
@@ -123,6 +124,15 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = synthesise(root / "media", clips=12, variety=variety)
     table = _write_table(root / "table.jsonl", [{"media": row.file_name, "label": row.leaf.name} for row in rows])
     shardkit.pack(table, media=root / "media", out=root / "shards", frames=2, size=96, audio_rate="native", workers=2)
+    return root / "shards"
+
+
+@pytest.fixture(scope="session")
+def spelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips of `spelled_clips`, four frames in every second: media that say what their labels must be."""
+    root = tmp_path_factory.mktemp("spelled")
+    table = make_spelled(root / "media")
+    shardkit.pack(table, media=root / "media", out=root / "shards", frames_per_segment=4, size=64, workers=1)
     return root / "shards"
 
 

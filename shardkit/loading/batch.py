@@ -101,8 +101,8 @@ class Batch:
 
         Args:
             context_s: Length of each segment's sound, around its middle, such as VGGish's 0.96 s: L = round(context_s *
-                rate) samples from floor((k + 1/2) * S / N - L / 2) on, with zeros beyond both ends of the window. None:
-                the segment's own.
+                rate) samples from the one nearest to (k + 1/2) * S / N - L / 2 on, with zeros beyond both ends of the
+                window. None: the segment's own.
 
         Raises:
             UsageError: The batch has no segments, or has views, or frames that do not divide among segments.
