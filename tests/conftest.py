@@ -3,6 +3,7 @@
 import json
 import shutil
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -128,12 +129,26 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clips of `spelled_clips`, four frames in every second: media that say what their labels must be."""
+def pack_spelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Packs the clips of `spelled_clips`, once for each choice of frames: `pack_spelled(fps=4)`."""
     root = tmp_path_factory.mktemp("spelled")
     table = make_spelled(root / "media")
-    shardkit.pack(table, media=root / "media", out=root / "shards", frames_per_segment=4, size=64, workers=1)
-    return root / "shards"
+    done: dict[str, Path] = {}
+
+    def pack(**frames: int) -> Path:
+        name = "-".join(f"{option}{value}" for option, value in frames.items())
+        if name not in done:
+            done[name] = root / name
+            shardkit.pack(table, media=root / "media", out=done[name], size=64, workers=1, **frames)
+        return done[name]
+
+    return pack
+
+
+@pytest.fixture(scope="session")
+def spelled(pack_spelled: Callable[..., Path]) -> Path:
+    """Those clips with four frames in every second: media that say what their labels must be."""
+    return pack_spelled(frames_per_segment=4)
 
 
 @pytest.fixture

@@ -97,15 +97,13 @@ def test_segments_can_be_shorter_than_those_packed(spelled):
         assert dict(zip(batch.keys, batch.segment_count.tolist(), strict=True))["spelled03_0"] == 19  # of 9.7 s
 
 
-def test_the_packing_says_how_long_segments_are(spelled, packed):
+def test_the_packing_says_how_long_segments_are(spelled, pack_spelled):
     """A task that needs segments takes those that frames were packed by, else seconds; other loaders have none."""
     with _loader(spelled, task="cml") as loader:
         assert next(iter(loader)).segment_s == 1.0
-    with _loader(packed, task="cml") as loader:
-        batch = next(iter(loader))
-        assert batch.segment_labels.shape == (6, 2)
-        assert batch.segments_view().video.shape[2] == 4  # four a second: as good as packed by segments
-    with _loader(packed) as loader:
+    with _loader(pack_spelled(frames_per_segment=4, segment_s=2), task="cml") as loader:
+        assert next(iter(loader)).segments_view().video.shape[1:3] == (5, 4)
+    with _loader(spelled) as loader:
         batch = next(iter(loader))
         assert (batch.segment_s, batch.segment_count, batch.segment_labels) == (None, None, None)
         with pytest.raises(UsageError, match="segment_s="):
@@ -119,7 +117,7 @@ def test_the_packing_says_how_long_segments_are(spelled, packed):
         ({"frames": 50}, r"5 of its own.*has one with 4; ask for frames=40.*--frames-per-segment 5"),
         (
             {"segment_s": 0.4},
-            r"segments of 0.4 s.*has one with 1.*has one with 2.*--frames-per-segment 1 --segment 0.4",
+            r"segments of 0.4 s.*show 2 of.*has one with 1; ask for frames=25 .*-segment 2 --segment 0.4",
         ),
         ({"segment_s": 0.1}, r"has one with 0; pack with --frames-per-segment 1 --segment 0.1"),
         ({"frames": 10, "frame_choice": "contiguous"}, "contiguous.*segments"),
@@ -134,12 +132,21 @@ def test_frames_that_are_not_spread_over_segments_are_refused(spelled, options, 
         _loader(spelled, task="avel", **options)
 
 
-def test_frames_counted_over_clips_of_any_length_are_refused(pack16):
-    """Sixteen frames a clip are not as many a second where lengths differ; sound alone has nothing to refuse."""
-    with pytest.raises(UsageError, match=r"clip 'clip.*--frames-per-segment"):
-        _loader(pack16(), segment_s=1.0, size=112)
-    with _loader(pack16(), segment_s=1.0, modalities=("audio",)) as loader:
-        assert next(iter(loader)).segments_view().audio.shape == (6, 4, 2, RATE_HZ)
+def test_frames_a_second_may_be_as_good_as_packed_by_segments(pack_spelled):
+    """Five frames a second are five a segment, but for a segment that is cut short: three of each it is."""
+    with pytest.raises(UsageError, match=r"show 5 of its own.*'spelled03_0' has one with 3; ask for frames=30"):
+        _loader(pack_spelled(fps=5), task="avel")
+    with _loader(pack_spelled(fps=5), task="avel", frames=30, window_s=10.0) as loader:
+        assert sum(_assert_spelled(batch) for batch in loader) == 116
+
+
+def test_frames_counted_over_a_clip_are_refused(pack_spelled):
+    """Sixteen in ten seconds are one or two in each; sound alone has nothing to refuse."""
+    shards = pack_spelled(frames=16)
+    with pytest.raises(UsageError, match=r"one with 1.*; ask for frames=10 .*--frames-per-segment 1"):
+        _loader(shards, segment_s=1.0)
+    with _loader(shards, segment_s=1.0, modalities=("audio",)) as loader:
+        assert next(iter(loader)).segments_view().audio.shape == (6, SECONDS, 1, RATE_HZ)
 
 
 def test_slots_without_a_clip_have_no_labels(spelled):
@@ -206,11 +213,3 @@ def test_a_context_has_a_length(context_s):
     """Anything that is no number of seconds above 0 is refused."""
     with pytest.raises(UsageError, match="context_s="):
         segments_view(None, torch.zeros(1, 1, 8), segments=2, segment_s=1.0, context_s=context_s)
-
-
-def test_classes_without_events_leave_targets_of_no_columns(mixed):
-    """A data set without event classes has segments of background, C = 0."""
-    with _loader(mixed, segment_s=0.5, size=96, modalities=("video",)) as loader:
-        batch = next(iter(loader))
-    assert batch.segment_targets["av"].shape == (6, 2, 0)
-    assert (batch.segment_labels == 0).all()
