@@ -97,7 +97,7 @@ def read_colour(frame: np.ndarray) -> Spelled:
 
 def read_tone(samples: np.ndarray) -> Spelled:
     """What samples float [S] at RATE_HZ say; silence at their end does not matter."""
-    size = 4 * RATE_HZ
+    size = 2 * RATE_HZ
     pitch_hz = np.abs(np.fft.rfft(samples, size)).argmax() * RATE_HZ / size
     code = round((pitch_hz - BASE_HZ) / STEP_HZ)
     code, clip = divmod(code, CLIPS)

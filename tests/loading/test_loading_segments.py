@@ -143,7 +143,7 @@ def test_frames_a_second_may_be_as_good_as_packed_by_segments(pack_spelled):
 def test_frames_counted_over_a_clip_are_refused(pack_spelled):
     """Sixteen in ten seconds are one or two in each; sound alone has nothing to refuse."""
     shards = pack_spelled(frames=16)
-    with pytest.raises(UsageError, match=r"one with 1.*; ask for frames=10 .*--frames-per-segment 1"):
+    with pytest.raises(UsageError, match=r"one with 1.*; ask for frames=10 .*--frames-per-segment 3"):
         _loader(shards, segment_s=1.0)
     with _loader(shards, segment_s=1.0, modalities=("audio",)) as loader:
         assert next(iter(loader)).segments_view().audio.shape == (6, SECONDS, 1, RATE_HZ)
