@@ -34,6 +34,7 @@ class Domain(IntEnum):
     FRAMES = 6
     FLIP = 7
     DRAW = 8
+    SEGMENTS = 9
 
 
 def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
