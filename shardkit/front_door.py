@@ -281,6 +281,7 @@ def loader(
     batch_size: int,
     split: str | None = None,
     modalities: Sequence[str] = ("video", "audio"),
+    features: Sequence[str] = (),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
     size: int | tuple[int, int] | None = None,
@@ -317,6 +318,9 @@ def loader(
             says so.
         split: Load this split only; "" is the clips without one.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
+        features: What to load into `batch.features` of the arrays that were packed with the clips, as float32; the
+            others cost no bytes. With `window_s`, the first dimension of arrays of several is time, equal parts of the
+            clip's span, and a fixed number of them is loaded: those in the window, and zeros behind the clip's end.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
             that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else
@@ -384,6 +388,7 @@ def loader(
             batch_size=batch_size,
             split=split,
             modalities=_names("modalities", modalities),
+            features=_names("features", features),
             frames=frames,
             frame_choice=frame_choice,
             size=size,

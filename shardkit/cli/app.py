@@ -374,6 +374,7 @@ def bench(
     crop: Annotated[Crop, typer.Option(help="Where to crop.")] = "center",
     window: Annotated[float | None, typer.Option(help="Seconds of each clip. [default: whole clips]")] = None,
     modalities: Annotated[str, typer.Option(help="video, audio or both.")] = "video,audio",
+    features: Annotated[str, typer.Option(help="Of those that were packed, such as vggish,resnet.")] = "",
     decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = "auto",
     worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = "process",
     workers: Annotated[
@@ -424,6 +425,7 @@ def bench(
             "crop": None if crop == "none" else crop,
             "window_s": window,
             "modalities": tuple(name.strip() for name in modalities.split(",")),
+            "features": tuple(name.strip() for name in features.split(",") if name.strip()),
             "decoder": decoder,
             "worker_type": worker_type,
             "shuffle_shards": shuffle_shards,

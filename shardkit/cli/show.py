@@ -67,6 +67,8 @@ def show_info(info: "DatasetInfo") -> None:
         console.print(
             f"indexed, not packed; its tars are {'beside the index' if info.base is None else f'in {info.base}'}"
         )
+    for name, shapes in info.features.items():
+        print_counts(console, f"feature {name}", {f"{shape} of": count for shape, count in shapes.items()})
     print_counts(console, "splits", {name or "(none)": count for name, count in info.splits.items()})
     settings = ", ".join(f"{name} {_setting(value)}" for name, value in info.settings.items())
     console.print(f"settings: {settings}")

@@ -98,6 +98,11 @@ def decode_npy(data: bytes) -> npt.NDArray[Any]:
     return flat.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
+def stored_bytes(shape: Sequence[int]) -> int:
+    """What the values of a float16 array take."""
+    return math.prod(shape) * ITEM_BYTES
+
+
 def stored_values(member: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.NDArray[np.float16]:
     """The array of a member as `encode_npy` wrote it: the last of its bytes.
 
@@ -105,5 +110,4 @@ def stored_values(member: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.ND
         member: uint8 [size], the whole file.
         shape: Of its array.
     """
-    size = math.prod(shape) * ITEM_BYTES
-    return member[len(member) - size :].view("<f2").reshape(shape)
+    return member[len(member) - stored_bytes(shape) :].view("<f2").reshape(shape)

@@ -137,9 +137,12 @@ class Loader:
             decoder=config.decoder,
             audio_dtype="int16" if is_cuda(config.device) else "float32",
             verify=config.verify,
+            features=config.features,
         )
-        if self._plan.video is None and self._plan.audio is None:
-            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
+        if self._plan.video is None and self._plan.audio is None and not self._plan.features:
+            there = self.dataset.manifest.features
+            hint = f"; ask for features={there!r}" if there else ""
+            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}{hint}")
         self._order: EpochOrder | None = None
         self._order_epoch = -1
         self._nodes = 1 if config.locality is None else node_count()

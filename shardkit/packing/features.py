@@ -11,7 +11,6 @@ this order:
 Arrays are read where shards are packed, one clip's at a time.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.clip import Reason, Reject
 from shardkit.errors import DataError, UsageError
 from shardkit.format.digest import file_digest, json_digest
-from shardkit.format.npy import ITEM_BYTES, as_float16, decode_npy, npy_header
+from shardkit.format.npy import as_float16, decode_npy, npy_header, stored_bytes
 from shardkit.packing.hdf5 import hdf5_dataset, hdf5_row, open_hdf5
 from shardkit.packing.keys import key_without_ordinal
 from shardkit.packing.settings import PackRequire
@@ -79,7 +78,7 @@ class FeatureSource:
     @property
     def member_bytes(self) -> int:
         """About what a clip's member takes in a shard."""
-        return math.prod(self.shape) * ITEM_BYTES + 2 * BLOCK_BYTES
+        return stored_bytes(self.shape) + 2 * BLOCK_BYTES
 
     def where(self, array: ArrayAt) -> str:
         """Where a clip's array lies, for messages that are the same on every machine."""
