@@ -98,7 +98,7 @@ def _shape_counts(index: ClipIndex, name: str) -> dict[str, int]:
     columns = index.feature(name)
     found = np.flatnonzero(columns.size_bytes)
     ranks = columns.shape.counts(found)
-    counts = {}
+    counts: dict[str, int] = {}
     for rank in np.unique(ranks).tolist():
         firsts = columns.shape.offsets[found[ranks == rank]]
         shapes, clips = np.unique(columns.shape.values[firsts[:, None] + np.arange(rank)], axis=0, return_counts=True)
