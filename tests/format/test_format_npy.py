@@ -85,5 +85,5 @@ def test_pickled_objects_are_refused():
     """A .npy file of Python objects is not unpickled."""
     file = io.BytesIO()
     np.save(file, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="Python objects"):
+    with pytest.raises(DataError, match="an array of object, floats or integers are needed"):
         decode_npy(file.getvalue())
