@@ -26,8 +26,9 @@ PathLike = str | os.PathLike[str]
 def pack(
     annotations: PathLike,
     *,
-    media: PathLike,
+    media: PathLike | None = None,
     out: PathLike,
+    features: Mapping[str, PathLike] | None = None,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
     name: str = "clips",
@@ -44,7 +45,7 @@ def pack(
     audio_codec: Literal["pcm", "flac"] = "pcm",
     audio_rate: int | Literal["native"] = 16000,
     audio_channels: int = 1,
-    require: Literal["av", "audio", "video", "any"] = "av",
+    require: Literal["av", "audio", "video", "any", "features"] | None = None,
     split: str | Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -66,8 +67,12 @@ def pack(
 
     Args:
         annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet); a path or a URL, as `media` and `out` too.
-        media: Folder of the media files; searched with its subfolders, never written to.
+        media: Folder of the media files; searched with its subfolders, never written to. None: features only, and each
+            clip is as long as its row says.
         out: Folder to write the data set into.
+        features: Name to arrays that were made of the clips before, on a disk of this machine: `FILE.h5:DATASET`, an
+            array for each data row of the annotation file, in its order; or a folder of .npy files that are called
+            KEY.npy, ID_STARTMS.npy, ID_STARTMS_ENDMS.npy, or ID.npy. Stored as float16; all of one have one shape.
         format: `auto` recognises the annotation file's format by its header.
         column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
         name: Shards are called `NAME-000000.tar`, ….
@@ -85,7 +90,9 @@ def pack(
         audio_codec: `pcm`, or `flac`: the same samples in about half the bytes.
         audio_rate: Sample rate in Hz, or `native` to keep each source's.
         audio_channels: 1 mixes to mono, 2 to stereo.
-        require: What a clip must have: picture and sound (`av`), one of them, or `any`.
+        require: What a clip must have: picture and sound (`av`), one of them, or `any`: then a clip may lack features
+            too. Otherwise it must have all; for `features` that is enough, and its media are packed where there are
+            any. None is `av`, or `features` without media.
         split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
             file's splits.
         split_group: Clips that agree in it never straddle splits: `id` (the source: clips that share an id or a media
@@ -120,6 +127,7 @@ def pack(
     Example:
         >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
     """
+    from shardkit.packing.features import parse_features
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
     from shardkit.packing.parts import parse_part
@@ -136,15 +144,16 @@ def pack(
         audio_codec=audio_codec,
         audio_rate_hz=None if audio_rate == "native" else audio_rate,
         audio_channels=audio_channels,
-        require=require,
+        require=require or ("features" if media is None else "av"),
         shard_bytes=shard_bytes,
         seed=seed,
     )
     job = PackJob(
         annotations=Location.of(annotations, storage_options),
-        media=Location.of(media, storage_options),
+        media=None if media is None else Location.of(media, storage_options),
         out=Location.of(out, storage_options),
         settings=settings,
+        features=parse_features(features or {}),
         format=format,
         column=column or {},
         name=name,
@@ -161,7 +170,7 @@ def pack(
         engine=engine,
         ray_address=ray_address,
     )
-    check_options_used(job.annotations, job.media, job.out)
+    check_options_used(*(each for each in (job.annotations, job.media, job.out) if each is not None))
     return run_job(job, progress)
 
 
@@ -275,6 +284,7 @@ def loader(
     split: str | None = None,
     where: "Where | None" = None,
     modalities: Sequence[str] = ("video", "audio"),
+    features: Sequence[str] = (),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
     size: int | tuple[int, int] | None = None,
@@ -319,6 +329,9 @@ def loader(
         where: Load only the clips for which this condition on the index holds, such as `level_1 == 3` or
             `"silent" not in flags`; see `Dataset.select`. No byte of other clips is read.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
+        features: What to load into `batch.features` of the arrays that were packed with the clips, as float32; the
+            others cost no bytes. With `window_s`, the first dimension of arrays of several is time, equal parts of the
+            clip's span, and a fixed number of them is loaded: those in the window, and zeros behind the clip's end.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
             that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else
@@ -409,6 +422,7 @@ def loader(
             split=split,
             where=where,
             modalities=_names("modalities", modalities),
+            features=_names("features", features),
             frames=frames,
             frame_choice=frame_choice,
             size=size,

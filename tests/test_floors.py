@@ -43,6 +43,7 @@ HOMES = {
     "simplejpeg": {"media"},
     "fsspec": {"storage"},
     "ray": {"packing"},
+    "h5py": {"packing"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "secrets", "tempfile", "shutil", "subprocess", "threading"}
 IMPURE |= {"multiprocessing", "socket", "signal", "glob", "fcntl", "mmap", "sys", "logging", "uuid", "urllib"}
@@ -140,7 +141,7 @@ def test_every_module_has_a_floor():
         ("import shardkit.cli", {"torch", "av", "decord", "simplejpeg", "fsspec", "pyarrow", "webdataset"}),
         ("import shardkit.loading.worker", {"torch", "av", "decord", "fsspec", "webdataset"}),
         ("import shardkit.packing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
-        ("import shardkit.packing.pack", {"torch", "decord", "fsspec", "webdataset", "ray"}),
+        ("import shardkit.packing.pack", {"torch", "decord", "fsspec", "webdataset", "ray", "h5py"}),
         ("import shardkit.indexing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
         ("import shardkit.indexing.run", {"torch", "av", "decord", "simplejpeg", "fsspec", "webdataset"}),
         ("import shardkit.loading.loader", {"av", "decord", "fsspec", "webdataset"}),

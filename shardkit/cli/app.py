@@ -28,6 +28,7 @@ VideoCodec = Literal["mjpeg", "h264", "raw"]
 AudioCodec = Literal["pcm", "flac"]
 Chroma = Literal["420", "444"]
 Require = Literal["av", "audio", "video", "any"]
+PackRequire = Literal["av", "audio", "video", "any", "features"]
 FrameChoice = Literal["uniform", "random", "contiguous"]
 Crop = Literal["center", "random", "none"]
 Decoder = Literal["auto", "decord"]
@@ -92,8 +93,19 @@ def _options(
 @app.command()
 def pack(
     annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
-    media: Annotated[str, typer.Option(help="Folder of the media files, or its URL; never written to.")],
     out: Annotated[str, typer.Option(help="Folder to write the data set into, or its URL.")],
+    media: Annotated[
+        str | None,
+        typer.Option(help="Folder of the media files, or its URL; never written to. [default: none, features only]"),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.h5:DATASET",
+            help="Arrays made of the clips before: from an HDF5 file, one for each row of the annotation file, or from "
+            "a folder of .npy files (NAME=FOLDER).",
+        ),
+    ] = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
@@ -121,7 +133,9 @@ def pack(
     ] = "pcm",
     audio_rate: AudioRateOption = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
-    require: Annotated[Require, typer.Option(help="What a clip must have.")] = "av",
+    require: Annotated[
+        PackRequire | None, typer.Option(help="What a clip must have. [default: av; features without --media]")
+    ] = None,
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
@@ -165,6 +179,7 @@ def pack(
             annotations,
             media=media,
             out=out,
+            features=_pairs("--features", features, "NAME=FILE.h5:DATASET or NAME=FOLDER is needed"),
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
             name=name,
@@ -421,6 +436,7 @@ def bench(
     crop: Annotated[Crop, typer.Option(help="Where to crop.")] = "center",
     window: Annotated[float | None, typer.Option(help="Seconds of each clip. [default: whole clips]")] = None,
     modalities: Annotated[str, typer.Option(help="video, audio or both.")] = "video,audio",
+    features: Annotated[str, typer.Option(help="Of those that were packed, such as vggish,resnet.")] = "",
     decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = "auto",
     worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = "process",
     workers: Annotated[
@@ -472,6 +488,7 @@ def bench(
             "crop": None if crop == "none" else crop,
             "window_s": window,
             "modalities": tuple(name.strip() for name in modalities.split(",")),
+            "features": tuple(name.strip() for name in features.split(",") if name.strip()),
             "decoder": decoder,
             "worker_type": worker_type,
             "shuffle_shards": shuffle_shards,
@@ -556,6 +573,8 @@ def _pairs(option: str, said: list[str] | None, needed: str) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{option} {pair}: {needed}")
+        if name in pairs:
+            raise UsageError(f"{option} {pair}: {name} is given twice")
         pairs[name] = value
     return pairs
 

@@ -70,6 +70,8 @@ def show_info(info: "DatasetInfo", trees: "Mapping[str, Sequence[ClassNode]] | N
         console.print(
             f"indexed, not packed; its tars are {'beside the index' if info.base is None else f'in {info.base}'}"
         )
+    for name, shapes in info.features.items():
+        print_counts(console, f"feature {name}", {f"{shape} of": count for shape, count in shapes.items()})
     named = {f"splits of {scheme}": splits for scheme, splits in info.split_sets.items()}
     for title, splits in {"splits": info.splits, **named}.items():
         print_counts(console, title, {name or "(none)": count for name, count in splits.items()})

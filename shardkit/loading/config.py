@@ -29,6 +29,7 @@ class LoaderConfig:
     split: str | None = None
     where: Where | None = None
     modalities: tuple[str, ...] = MODALITIES
+    features: tuple[str, ...] = ()
     frames: int | None = None
     frame_choice: FrameChoice = "uniform"
     size: int | tuple[int, int] | None = None
@@ -91,8 +92,10 @@ class LoaderConfig:
         _check_choice("locality", self.locality, ("node", None))
         _check_choice("worker_type", self.worker_type, ("process", "thread"))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
-        if not self.modalities or set(self.modalities) - set(MODALITIES):
-            raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed")
+        if not (self.modalities or self.features) or set(self.modalities) - set(MODALITIES):
+            raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed, or features")
+        if len(set(self.features)) < len(self.features):
+            raise UsageError(f"features={self.features!r}: each is needed once")
         if self.window_s is not None:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
         if self.segment_s is not None:

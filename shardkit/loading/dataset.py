@@ -181,7 +181,10 @@ class Dataset:
             name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
         )
         rules = ViewRules(seed=0)
-        plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules)
+        features = tuple(name for name in self.manifest.features if self.index.feature(name).size_bytes[row])
+        plan = clip_plan(
+            self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules, features=features
+        )
         layout = BatchLayout.of(plan, 1)
         if self.manifest.packed:
             slot = slot_of(layout.views(np.zeros(layout.size_bytes, dtype=np.uint8)), 0)
@@ -219,6 +222,7 @@ class Dataset:
             source=index.text("source", row),
             flags=tuple(index.batch.column("flags")[row].as_py()),
             columns={name: index.column(name)[row].as_py() for name in self.manifest.columns},
+            features={feature.name: slot[feature.field][0] for feature in plan.features},
         )
 
     def _row(self, which: int | str) -> int:

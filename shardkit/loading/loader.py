@@ -143,9 +143,12 @@ class Loader:
             audio_dtype="int16" if is_cuda(config.device) else "float32",
             verify=config.verify,
             segment_s=(config.segment_s or default_segment_s(dataset.manifest)) if config.has_segments else None,
+            features=config.features,
         )
-        if self._plan.video is None and self._plan.audio is None:
-            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
+        if self._plan.video is None and self._plan.audio is None and not self._plan.features:
+            there = self.dataset.manifest.features
+            hint = f"; ask for features={there!r}" if there else ""
+            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}{hint}")
         self._balance = None if config.balance is None else Balance.of(self.dataset, config.balance)
         self._order: EpochOrder | BalancedOrder | None = None
         self._order_epoch = -1

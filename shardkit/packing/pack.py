@@ -14,8 +14,9 @@ from shardkit.format.index import column_type, counts_of, index_schema, joined
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.receipt import Receipt
 from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.packing.features import find_arrays
 from shardkit.packing.job import PackJob
-from shardkit.packing.keys import clip_keys
+from shardkit.packing.keys import check_member_names, clip_keys
 from shardkit.packing.local_engine import pack_locally
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
@@ -23,7 +24,7 @@ from shardkit.packing.parts import part_of_shard
 from shardkit.packing.provenance import libraries
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.shard_task import Common, ShardTask
-from shardkit.packing.sources import find_sources
+from shardkit.packing.sources import Located, find_sources
 from shardkit.packing.splits import assign_splits
 from shardkit.planning.order import ORDER_VERSION
 from shardkit.storage.folders import Folder, check_writable, open_folder
@@ -77,6 +78,7 @@ class _Run:
             "annotations": self._about_annotations["xxh3"],
             "format": self._annotations.format,
             "column": dict(job.column),
+            "features": self._features.about,
         }
         with PackOutput(self._folder, part=job.part) as output:
             if (job.resume or job.finish) and output.finished():
@@ -121,10 +123,19 @@ class _Run:
                 seed=job.settings.seed,
             )
         self._named = dict(zip((clip.row for clip in clips), zip(clip_keys(clips), splits, strict=True), strict=True))
-        located, missing = find_sources(clips, job.media)
-        self._rejects += missing
+        require = job.settings.require
+        if job.media is None:
+            located = [Located(clip, None, clip.start_s, clip.end_s) for clip in clips]
+        else:
+            located, missing = find_sources(clips, job.media, optional=require == "features")
+            self._rejects += missing
         candidates = [Candidate(*self._named[each.clip.row], each) for each in located]
-        return plan_shards(candidates, job.settings, name=job.name)
+        self._features = find_arrays(job.features, candidates, annotations=annotations, require=require)
+        self._rejects += self._features.rejects
+        candidates, sources = self._features.candidates, self._features.sources
+        check_member_names((candidate.key for candidate in candidates), [source.extension for source in sources])
+        feature_bytes = sum(source.member_bytes for source in sources)
+        return plan_shards(candidates, job.settings, name=job.name, feature_bytes=feature_bytes)
 
     def _shards(self, plan: ShardPlan) -> Sequence[int]:
         """The shards that this run is to pack."""
@@ -165,7 +176,7 @@ class _Run:
         columns = {
             name: column_type(clip.columns.get(name) for clip in annotations.clips) for name in annotations.columns
         }
-        return index_schema(annotations.label_sets, columns)
+        return index_schema(annotations.label_sets, columns, features=self._features.about)
 
     def _common(self, digest: str) -> Common:
         job, annotations = self._job, self._annotations
@@ -177,7 +188,8 @@ class _Run:
             plan_digest=digest,
             libraries=self._libraries,
             # Tasks of other processes have another current folder.
-            media=job.media.absolute(),
+            media=None if job.media is None else job.media.absolute(),
+            features=self._features.sources,
             out=job.out.absolute(),
             clip_timeout_s=job.clip_timeout_s,
         )
@@ -220,7 +232,7 @@ class _Run:
     def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
         return TooManyRejectsError(
             f"none of {self._annotations.row_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
-            f"{self._named_rejects(output)}; check --media and --column"
+            f"{self._named_rejects(output)}; check --media{' --features' if self._job.features else ''} and --column"
         )
 
     def _named_rejects(self, output: PackOutput) -> str:
@@ -267,6 +279,8 @@ class _Run:
             shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
+            features=tuple(self._features.about),
+            feature_sources=self._features.about,
         )
         output.commit(manifest)
         return self._report(manifest.shards, batch, manifest.reject_counts)
@@ -284,6 +298,7 @@ class _Run:
             manifest.name,
             dict(manifest.settings),
             dict(manifest.annotations),
+            dict(manifest.feature_sources),
             dict(manifest.libraries),
             (manifest.label_sets, manifest.event_classes, manifest.columns),
             list(zip(*(batch.column(name).to_pylist() for name in ("key", "split")), strict=True)),
@@ -292,14 +307,15 @@ class _Run:
             job.name,
             job.settings.to_json(),
             self._about_annotations,
+            self._features.about,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
             [self._named.get(row) for row in batch.column("row").to_pylist()],
         )
         if found != wanted:
             raise UsageError(
-                f"{output.location}: holds a data set of other settings, annotations, splits or library versions; "
-                "choose another folder, or replace it with --overwrite",
+                f"{output.location}: holds a data set of other settings, annotations, features, splits or library "
+                "versions; choose another folder, or replace it with --overwrite",
             )
         if job.part is None:
             output.clear()

@@ -23,6 +23,7 @@ from shardkit.format.index import (
     column_type,
     column_value,
     event_values,
+    feature_names,
     index_schema,
 )
 from shardkit.format.manifest import MANIFEST_NAME
@@ -184,7 +185,8 @@ def _relabelled(
     extra: dict[str, list[Any]] = {
         name: [None if clip is None else clip.columns.get(name) for clip in clips] for name in annotated.columns
     }
-    schema = index_schema(annotated.label_sets, {name: column_type(values) for name, values in extra.items()})
+    kinds = {name: column_type(values) for name, values in extra.items()}
+    schema = index_schema(annotated.label_sets, kinds, features=feature_names(batch.schema))
     new: dict[str, list[Any]] = {
         "row": [0 if clip is None else clip.row for clip in clips],
         "split": list(splits),

@@ -37,7 +37,7 @@ def choices(annotation):
         (app.VideoCodec, choices(PACK["video_codec"])),
         (app.Chroma | None, choices(PACK["chroma"])),
         (app.AudioCodec, choices(PACK["audio_codec"])),
-        (app.Require, choices(PACK["require"])),
+        (app.PackRequire | None, choices(PACK["require"])),
         (app.FrameChoice, choices(FrameChoice)),
         (app.Decoder, choices(LOADER["decoder"])),
         (app.WorkerType, choices(LOADER["worker_type"])),

@@ -107,6 +107,7 @@ def test_every_use_has_its_own_domain_number():
         "FRAMES": 6,
         "FLIP": 7,
         "DRAW": 8,
+        "SEGMENTS": 9,
     }
 
 
