@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from shardkit.annotations import read_annotations
+from shardkit.annotations import AnnotationRequest, read_annotations
 from shardkit.clip import Reason
 from shardkit.errors import DataError, UsageError
 from shardkit.taxonomy import UNKNOWN
@@ -186,9 +186,9 @@ def test_missing_columns_and_renames_are_usage_errors(tmp_path):
     """Asked to read another file as avo65, the error says which columns are missing and what the file has."""
     path = write(tmp_path / "a.csv", "ytid,start_time,level_1\naaaaaaaaaaa,1,2\n")
     with pytest.raises(UsageError, match=r"no column for level_2, level_3, level_4.*has 'ytid', 'start_time'"):
-        read_annotations(path, format="avo65")
+        read_annotations(path, AnnotationRequest(format="avo65"))
     with pytest.raises(UsageError, match="--format table"):
-        read_annotations(path, format="avo65", column={"id": "ytid"})
+        read_annotations(path, AnnotationRequest(format="avo65", column={"id": "ytid"}))
 
 
 def test_released_columns_as_parquet_with_gaps_are_numbers_too(tmp_path):
