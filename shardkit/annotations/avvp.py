@@ -69,7 +69,7 @@ class _File:
             yield place, {name: values[place] for name, values in self.rows.columns.items()}
 
     def reject(self, place: int, cells: Mapping[str, Any], error: RowError) -> Reject:
-        where = "" if self.is_main else f"{self.rows.path}, row {place + 1}: "
+        where = "" if self.is_main else f"{PurePosixPath(self.rows.path).name}, row {place + 1}: "
         return Reject(self.row(place), as_found(cells["filename"]) or "", error.reason, f"{where}{error.detail}")
 
 
@@ -204,8 +204,7 @@ def _read_events(
             if earlier != row:
                 raise RowError(  # noqa: TRY301
                     Reason.DUPLICATE,
-                    f"the same event as in row {earlier - file.before} of {file.rows.path}, which is kept; delete one "
-                    "of them",
+                    f"the same event as in row {earlier - file.before}, which is kept; delete one of them",
                 )
         except RowError as error:
             rejects.append(file.reject(place, cells, error))

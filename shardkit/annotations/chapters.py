@@ -11,6 +11,7 @@ difference. A chapter is cut into clips of ten seconds from its start on; a rest
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -105,6 +106,7 @@ def read(rows: Rows, request: AnnotationRequest, also: Mapping[str, AlsoFile]) -
     actions, materials = (_Vocabulary.of(also[role]) for role in ROLES)
     rejects: list[Reject] = []
     chapters = _chapters(rows, rejects)
+    _check_order(chapters, rejects)
     durations_s = _durations(rows, chapters, request.duration_s, rejects)
     rejected = {reject.row for reject in rejects}
     drafts: list[Draft] = []
@@ -156,16 +158,34 @@ def _chapters(rows: Rows, rejects: list[Reject]) -> list[_Chapter]:
     return chapters[::-1]
 
 
+def _check_order(chapters: Sequence[_Chapter], rejects: list[Reject]) -> None:
+    """Rejects chapters that do not begin after all before them: those would overlap them."""
+    latest: dict[str, _Chapter] = {}
+    for chapter in chapters:
+        if not chapter.id or chapter.start_s is None:
+            continue
+        earlier = latest.setdefault(chapter.id, chapter)
+        if chapter.start_s > (earlier.start_s or 0.0):
+            latest[chapter.id] = chapter
+        elif earlier is not chapter:
+            detail = (
+                f"the chapter begins at {chapter.start_s:g} s, and that of row {earlier.row}, before it in the file, at "
+                f"{earlier.start_s:g} s; chapters follow each other: correct one of the two"
+            )
+            rejects.append(Reject(chapter.row, chapter.id, Reason.BAD_ROW, detail))
+
+
 def _seconds(value: Any) -> float:
     """The seconds that a timestamp stands for."""
     text = read_text(value, column="start") or ""
     if found := _CLOCK.fullmatch(text):
         hours, minutes, seconds = found.groups(default="0")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    seconds_s = read_seconds(value, column="start") if ":" not in text else None
-    if seconds_s is None:
-        raise RowError(Reason.BAD_ROW, f"start is {text!r}, expected a time such as 01:30, 1:02:30 or 90")
-    return seconds_s
+    with suppress(RowError):  # told below, with what a time may look like
+        seconds_s = read_seconds(value, column="start")
+        if seconds_s is not None:
+            return seconds_s
+    raise RowError(Reason.BAD_ROW, f"start is {text!r}, expected a time such as 01:30, 1:02:30 or 90; correct it")
 
 
 def _durations(
