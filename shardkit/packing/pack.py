@@ -3,14 +3,23 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from shardkit.clip import Reject
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
-from shardkit.format.index import column_type, counts_of, index_schema, joined
+from shardkit.format.index import (
+    SPLIT_PREFIX,
+    column_type,
+    counts_of,
+    counts_of_splits,
+    index_schema,
+    joined,
+    split_sets,
+)
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.receipt import Receipt
 from shardkit.packing.annotation_file import read_annotation_file
@@ -20,11 +29,11 @@ from shardkit.packing.local_engine import pack_locally
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
 from shardkit.packing.parts import part_of_shard
-from shardkit.packing.provenance import libraries
+from shardkit.packing.provenance import annotation_inputs, libraries
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.shard_task import Common, ShardTask
 from shardkit.packing.sources import find_sources
-from shardkit.packing.splits import assign_splits
+from shardkit.packing.splits import assign_splits, default_splits
 from shardkit.planning.order import ORDER_VERSION
 from shardkit.storage.folders import Folder, check_writable, open_folder
 
@@ -59,13 +68,11 @@ class _Run:
         # First: what is wrong with the output's URL is said before a long list of media is made.
         check_writable(job.out)
         self._folder: Folder = open_folder(job.out, alone=job.part is None)
-        self._annotations, self._about_annotations = read_annotation_file(
-            job.annotations, format=job.format, column=job.column
-        )
+        self._annotations, self._about_annotations = read_annotation_file(job.annotations, job.request)
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
-        self._named: dict[int, tuple[str, str]] = {}
-        """Row to key and split."""
+        self._named: dict[tuple[int, float | None], tuple[str, str]] = {}
+        """Row and start to key and split; of one row are several clips that start one after another."""
         self._done = self._fresh = self._total = 0
         self._begun = False
 
@@ -74,9 +81,7 @@ class _Run:
         plan = self._plan()
         inputs = {
             "libraries": self._libraries,
-            "annotations": self._about_annotations["xxh3"],
-            "format": self._annotations.format,
-            "column": dict(job.column),
+            **annotation_inputs(self._about_annotations, job.request),
         }
         with PackOutput(self._folder, part=job.part) as output:
             if (job.resume or job.finish) and output.finished():
@@ -110,7 +115,7 @@ class _Run:
         job, annotations = self._job, self._annotations
         clips = annotations.clips
         if job.split is None:
-            splits = [clip.split or "" for clip in clips]
+            splits = default_splits(annotations)
         else:
             splits = assign_splits(
                 clips,
@@ -120,10 +125,11 @@ class _Run:
                 label_sets=annotations.label_sets,
                 seed=job.settings.seed,
             )
-        self._named = dict(zip((clip.row for clip in clips), zip(clip_keys(clips), splits, strict=True), strict=True))
+        places = ((clip.row, clip.start_s) for clip in clips)
+        self._named = dict(zip(places, zip(clip_keys(clips), splits, strict=True), strict=True))
         located, missing = find_sources(clips, job.media)
         self._rejects += missing
-        candidates = [Candidate(*self._named[each.clip.row], each) for each in located]
+        candidates = [Candidate(*self._named[each.clip.row, each.clip.start_s], each) for each in located]
         return plan_shards(candidates, job.settings, name=job.name)
 
     def _shards(self, plan: ShardPlan) -> Sequence[int]:
@@ -165,7 +171,7 @@ class _Run:
         columns = {
             name: column_type(clip.columns.get(name) for clip in annotations.clips) for name in annotations.columns
         }
-        return index_schema(annotations.label_sets, columns)
+        return index_schema(annotations.label_sets, columns, split_sets=annotations.split_sets)
 
     def _common(self, digest: str) -> Common:
         job, annotations = self._job, self._annotations
@@ -206,7 +212,7 @@ class _Run:
             self._progress(PackProgress(self._done, self._total, len(self._rejects), elapsed_s, self._fresh))
 
     def _check_rejects(self, output: PackOutput) -> None:
-        rows = self._annotations.row_count
+        rows = self._annotations.entry_count
         if len(self._rejects) <= self._job.max_rejects * rows:
             return
         # Before it has begun, what lies there is another run's.
@@ -219,7 +225,7 @@ class _Run:
 
     def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
         return TooManyRejectsError(
-            f"none of {self._annotations.row_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
+            f"none of {self._annotations.entry_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
             f"{self._named_rejects(output)}; check --media and --column"
         )
 
@@ -267,6 +273,7 @@ class _Run:
             shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
+            split_sets=counts_of_splits(batch),
         )
         output.commit(manifest)
         return self._report(manifest.shards, batch, manifest.reject_counts)
@@ -280,13 +287,18 @@ class _Run:
         """
         job, annotations = self._job, self._annotations
         manifest, batch = output.read()
+        schemes = tuple(annotations.split_sets)
+        named = {}
+        for clip in annotations.clips:
+            key, split = self._named[clip.row, clip.start_s]
+            named[key] = (clip.row, split, *(clip.splits.get(scheme, "") for scheme in schemes))
         found = (
             manifest.name,
             dict(manifest.settings),
             dict(manifest.annotations),
             dict(manifest.libraries),
             (manifest.label_sets, manifest.event_classes, manifest.columns),
-            list(zip(*(batch.column(name).to_pylist() for name in ("key", "split")), strict=True)),
+            dict(zip(batch.column("key").to_pylist(), _splits_of(batch), strict=True)),
         )
         wanted = (
             job.name,
@@ -294,7 +306,7 @@ class _Run:
             self._about_annotations,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
-            [self._named.get(row) for row in batch.column("row").to_pylist()],
+            {key: named.get(key) for key in batch.column("key").to_pylist()},
         )
         if found != wanted:
             raise UsageError(
@@ -317,7 +329,7 @@ class _Run:
         elapsed_s = time.monotonic() - self._began_s
         return PackReport(
             out=self._folder.location,
-            rows=self._annotations.row_count,
+            rows=self._annotations.entry_count,
             packed=batch.num_rows,
             rejected=reject_counts,
             flags=counts_of(batch.column("flags").flatten()),
@@ -327,6 +339,12 @@ class _Run:
             fresh=self._fresh,
             elapsed_s=elapsed_s,
         )
+
+
+def _splits_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Row, split and named splits of every clip of an index."""
+    names = ("row", "split", *(SPLIT_PREFIX + scheme for scheme in split_sets(batch.schema)))
+    return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _by_reason(rejects: Sequence[Reject]) -> dict[str, int]:
