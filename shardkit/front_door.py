@@ -9,7 +9,7 @@ from shardkit.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from shardkit.annotations.reading import FormatName
+    from shardkit.annotations.request import AnnotationRequest, FormatName, LevelNames
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
     from shardkit.loading.batch_task import BatchTask
@@ -31,6 +31,10 @@ def pack(
     features: Mapping[str, PathLike] | None = None,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     name: str = "clips",
     frames: int | None = None,
     fps: float | None = None,
@@ -66,7 +70,8 @@ def pack(
     """Packs annotated clips into tar shards.
 
     Args:
-        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet); a path or a URL, as `media` and `out` too.
+        annotations: The annotation file of AVO-65, AVE, AVVP (LLP) or FGAVE's chapters, or a table (CSV, TSV, JSONL,
+            Parquet); a path or a URL, as `media` and `out` too.
         media: Folder of the media files; searched with its subfolders, never written to. None: features only, and each
             clip is as long as its row says.
         out: Folder to write the data set into.
@@ -75,6 +80,13 @@ def pack(
             KEY.npy, ID_STARTMS.npy, ID_STARTMS_ENDMS.npy, or ID.npy. Stored as float16; all of one have one shape.
         format: `auto` recognises the annotation file's format by its header.
         column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
+        names: For avo65: `inferred` names the classes of levels 2 and 3, which were released as numbers, after
+            Hornbostel and Sachs.
+        also: Role to a further file of the format: for avvp `train`, `val`, `test`, `audio` and `visual`, for chapters
+            the vocabularies `actions` and `materials`, text with a class a line.
+        duration_s: For chapters of one source: its length, where its last chapter ends.
+        split_files: Named divisions into splits: name to split to the file that lists its clips: `.h5` with 0-based row
+            numbers in the dataset `order`, or text with an id, a key or a row of AVE's a line.
         name: Shards are called `NAME-000000.tar`, ….
         frames: Frames a clip: the centres of as many equal parts of its span. 16 where no rule is given.
         fps: Frames a second instead.
@@ -93,8 +105,8 @@ def pack(
         require: What a clip must have: picture and sound (`av`), one of them, or `any`: then a clip may lack features
             too. Otherwise it must have all; for `features` that is enough, and its media are packed where there are
             any. None is `av`, or `features` without media.
-        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
-            file's splits.
+        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the
+            first of split_files, or else the annotation file's splits.
         split_group: Clips that agree in it never straddle splits: `id` (the source: clips that share an id or a media
             file), `media`, or a column.
         stratify: Level or label set whose classes are spread evenly over the splits.
@@ -127,6 +139,7 @@ def pack(
     Example:
         >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
     """
+    from shardkit.packing.annotation_file import further_file
     from shardkit.packing.features import parse_features
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
@@ -154,8 +167,7 @@ def pack(
         out=Location.of(out, storage_options),
         settings=settings,
         features=parse_features(features or {}),
-        format=format,
-        column=column or {},
+        request=_request(format, column, names, also, duration_s, split_files),
         name=name,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
@@ -170,7 +182,9 @@ def pack(
         engine=engine,
         ray_address=ray_address,
     )
-    check_options_used(*(each for each in (job.annotations, job.media, job.out) if each is not None))
+    further = [further_file(name, job.annotations) for name in job.request.files]
+    media_used = [] if job.media is None else [job.media]
+    check_options_used(job.annotations, *further, *media_used, job.out)
     return run_job(job, progress)
 
 
@@ -463,6 +477,10 @@ def relabel(
     *,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     split: str | Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -479,6 +497,10 @@ def relabel(
         annotations: The annotation file: a path or a URL.
         format: As in `pack`.
         column: As in `pack`.
+        names: As in `pack`.
+        also: As in `pack`.
+        duration_s: As in `pack`.
+        split_files: As in `pack`; None keeps the named divisions that there are.
         split: As in `pack`.
         split_group: As in `pack`.
         stratify: As in `pack`.
@@ -496,21 +518,45 @@ def relabel(
     Example:
         >>> shardkit.relabel("shards", "AVO-65-corrected.csv", split="90/10")  # doctest: +SKIP
     """
+    from shardkit.packing.annotation_file import further_file
     from shardkit.packing.relabel import relabel_dataset
     from shardkit.packing.splits import parse_split
     from shardkit.storage.locations import Location, check_options_used
 
     dataset, labels = Location.of(path, storage_options), Location.of(annotations, storage_options)
-    check_options_used(dataset, labels)
+    request = _request(format, column, names, also, duration_s, split_files)
+    check_options_used(dataset, labels, *(further_file(name, labels) for name in request.files))
     return relabel_dataset(
         dataset,
         labels,
-        format=format,
-        column=column or {},
+        request=request,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
         stratify=stratify,
         seed=seed,
+    )
+
+
+def _request(
+    format: "FormatName",
+    column: Mapping[str, str] | None,
+    names: "LevelNames | None",
+    also: Mapping[str, PathLike] | None,
+    duration_s: float | None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None,
+) -> "AnnotationRequest":
+    from shardkit.annotations.request import AnnotationRequest
+
+    return AnnotationRequest(
+        format=format,
+        column=column or {},
+        names=names,
+        also={role: os.fspath(file) for role, file in (also or {}).items()},
+        duration_s=duration_s,
+        split_files={
+            scheme: {split: os.fspath(file) for split, file in files.items()}
+            for scheme, files in (split_files or {}).items()
+        },
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.decoding.rules import check_run
 from shardkit.errors import UsageError
 from shardkit.packing.features import FeatureInput
@@ -26,8 +26,8 @@ class PackJob:
     out: Location
     settings: PackSettings
     features: tuple[FeatureInput, ...] = ()
-    format: FormatName = "auto"
-    column: Mapping[str, str] = field(default_factory=dict)
+    request: AnnotationRequest = field(default_factory=AnnotationRequest)
+    """How the annotation file is read, and which files belong to it."""
     name: str = "clips"
     split: Mapping[str, float] | None = None
     split_group: str = "id"

@@ -180,6 +180,7 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
         audio=media.audio,
         labels=clip.labels,
         events=clip.events,
-        flags=media.flags,
+        flags=tuple(sorted({*media.flags, *clip.flags})),
         columns=clip.columns,
+        splits=clip.splits,
     )

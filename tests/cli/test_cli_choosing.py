@@ -120,8 +120,10 @@ def test_lint_of_a_class_with_two_parents_names_its_rows(tmp_path):
     result = CliRunner().invoke(app, ["lint", str(path), "--json"])
     assert result.exit_code == FAILED
     (finding,) = json.loads(result.stdout)["findings"]
-    for part in ("'flute'", "'wind' in row 1", "'string' in row 3"):
-        assert part in finding["message"]
+    assert (finding["kind"], finding["rows"]) == ("two_parents", [1, 3])
+    assert (
+        "level_2 'flute' stands below level_1 'wind' (row 1) and below level_1 'string' (row 3)" in finding["message"]
+    )
 
 
 def test_lint_of_a_data_set_looks_at_its_index(packed):
