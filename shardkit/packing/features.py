@@ -28,7 +28,7 @@ from shardkit.clip import Reason, Reject
 from shardkit.errors import DataError, UsageError
 from shardkit.format.digest import file_digest, json_digest
 from shardkit.format.npy import as_float16, decode_npy, npy_header, stored_bytes
-from shardkit.packing.hdf5 import hdf5_dataset, hdf5_row, open_hdf5
+from shardkit.hdf5 import hdf5_dataset, hdf5_values, open_hdf5
 from shardkit.packing.keys import key_without_ordinal
 from shardkit.packing.settings import PackRequire
 from shardkit.packing.shard_files import BLOCK_BYTES
@@ -182,8 +182,10 @@ class _Hdf5:
     def __init__(self, input: FeatureInput, annotations: AnnotationSet) -> None:
         self.input = input
         assert input.dataset is not None
-        with open_hdf5(input.path) as file:
-            dataset = hdf5_dataset(file, input.dataset)
+        with storage_errors(input.path), input.path.open("rb"):
+            pass  # what the system says of it is clearer than what HDF5 says
+        with open_hdf5(input.path, str(input.path)) as file:
+            dataset = hdf5_dataset(file, input.dataset, name=str(input.path))
             shape, dtype = tuple(dataset.shape), dataset.dtype
         if dtype.kind not in "fiu" or len(shape) < 2 or 0 in shape:
             raise DataError(
@@ -326,7 +328,8 @@ class FeatureReader:
         if source.dataset is None:
             return decode_npy(read_bytes(source.path / str(array.place)))
         if source.name not in self._datasets:
-            file = self._opened.enter_context(open_hdf5(source.path))
-            self._datasets[source.name] = hdf5_dataset(file, source.dataset)
-        values: npt.NDArray[Any] = hdf5_row(self._datasets[source.name], int(array.place))
+            file = self._opened.enter_context(open_hdf5(source.path, str(source.path)))
+            self._datasets[source.name] = hdf5_dataset(file, source.dataset, name=str(source.path))
+        dataset = self._datasets[source.name]
+        values: npt.NDArray[Any] = hdf5_values(dataset, int(array.place), name=str(source.path))
         return values
