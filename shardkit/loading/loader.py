@@ -125,6 +125,7 @@ class Loader:
             where = "selection" if config.split is None else f"split {config.split!r}"
             raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
         self.task = None if config.task is None else config.task.bind(dataset.manifest)
+        """Sets the targets; bound to the data set, so that `loader.task.classes` says what theirs are."""
         self._plan = clip_plan(
             self.dataset.folder,
             self.dataset.manifest,
