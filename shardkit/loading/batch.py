@@ -32,10 +32,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep.
+    """B clips. `video`, `audio` and `features` lie in memory that is used again once all are gone: clone what you keep.
 
-    With `views`, `video`, `audio`, `window_s`, `frame_times_s`, `frame_count` and `audio_samples` have another
-    dimension after the first: [B, V, …].
+    With `views`, `video`, `audio`, `features`, `window_s`, `frame_times_s`, `frame_count` and `audio_samples` have
+    another dimension after the first: [B, V, …].
     """
 
     video: Tensor | None
