@@ -388,7 +388,8 @@ def loader(
             `batch.segment_targets` are there in any case, to evaluate with.
         label: Of classification and weak targets: the label set; None where only one will do.
         level: Of classification: the level of a hierarchy, by name or number; None is the deepest.
-        transform: Called with each batch in the training process; what it returns is yielded.
+        transform: Called with each batch in the training process; what it returns is yielded. A batch that comes back
+            with its `target` None gets the task's for what it is now.
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
             shard that is missing or cannot be read is an error either way.

@@ -213,3 +213,13 @@ def test_a_context_has_a_length(context_s):
     """Anything that is no number of seconds above 0 is refused."""
     with pytest.raises(UsageError, match="context_s="):
         segments_view(None, torch.zeros(1, 1, 8), segments=2, segment_s=1.0, context_s=context_s)
+
+
+def test_a_span_that_is_no_whole_number_of_segments_has_whole_ones(spelled):
+    """The longest clip of 9.7 s has ten segments of a second each: sound is padded to the end of the last."""
+    alone = shardkit.open(spelled).select(keys=["spelled03_0"])
+    with _loader(alone, task="avel", batch_size=1) as loader:
+        batch = next(iter(loader))
+        assert batch.segments_view().audio.shape == (1, SECONDS, 1, RATE_HZ)
+        assert batch.audio_samples.tolist() == [round(9.7 * RATE_HZ)]
+        assert _assert_spelled(batch) == SECONDS
