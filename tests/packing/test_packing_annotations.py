@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import h5py
 import msgpack
 import pytest
 from pack_runs import SMALL, rejects
 
 import shardkit
+from shardkit.annotations import AnnotationRequest
 from shardkit.errors import UsageError
+from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.storage.locations import Location
 
 ACTIONS, MATERIALS = "Tapping\nScratching\n", "Wood\nSponge\n"
 
@@ -107,6 +111,17 @@ def test_messages_in_the_tars_say_the_named_splits(ave):
                     said[message["key"]] = (names, len(message["events"]), message.get("splits"))
     assert said["-aaaaaaaaaa_0_2"] == (["Goat"], 1, {"ave": "train", "ave_match": "train"})
     assert said["ccccccccccc_0"] == (["Bark"], 0, {"ave": "train"})
+
+
+def test_further_files_may_be_behind_urls():
+    """A list of clips is read from where its URL says; what the manifest says of it has its name alone."""
+    files = fsspec.filesystem("memory")
+    files.pipe("/annotated/Annotations.txt", b"Bark&-aaaaaaaaaa&good&0&10\n")
+    files.pipe("/annotated/lists/train.txt", b"-aaaaaaaaaa\n")
+    request = AnnotationRequest(split_files={"ave": {"train": "memory:///annotated/lists/train.txt"}})
+    found, about = read_annotation_file(Location.of("memory:///annotated/Annotations.txt"), request)
+    assert [clip.splits for clip in found.clips] == [{"ave": "train"}]
+    assert (about["name"], about["split_files"]["ave"]["train"]["name"]) == ("Annotations.txt", "train.txt")
 
 
 def test_the_same_job_is_done_already_and_another_order_is_another_job(ave, tmp_path):
