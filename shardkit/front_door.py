@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from shardkit.annotations.request import AnnotationRequest, FormatName, LevelNames
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
+    from shardkit.loading.batch_task import BatchTask
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
+    from shardkit.loading.where import Where
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
     from shardkit.planning.sampling import FrameChoice, FrameSampling
@@ -284,6 +286,7 @@ def loader(
     *,
     batch_size: int,
     split: str | None = None,
+    where: "Where | None" = None,
     modalities: Sequence[str] = ("video", "audio"),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
@@ -291,17 +294,23 @@ def loader(
     crop: Literal["center", "random"] | None = "center",
     flip: float = 0.0,
     window_s: float | None = None,
+    segment_s: float | None = None,
     views: int | tuple[int, int] | None = None,
     columns: Sequence[str] = (),
     shuffle: bool = True,
     shuffle_shards: int | None = None,
     locality: Literal["node"] | None = None,
+    balance: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     drop_last: bool = False,
     decoder: Literal["auto", "decord"] = "auto",
     workers: int | None = None,
     worker_type: Literal["process", "thread"] = "process",
+    task: "str | BatchTask | None" = None,
+    supervision: Literal["full", "weak"] = "full",
+    label: str | None = None,
+    level: int | str | None = None,
     transform: "Callable[[Batch], Any] | None" = None,
     on_error: Literal["raise", "skip"] = "raise",
     max_skipped: float = 0.01,
@@ -319,7 +328,9 @@ def loader(
         source: A data set, or what names one: a path, a URL, a pattern or a list of tars; see `shardkit.open`.
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
-        split: Load this split only; "" is the clips without one.
+        split: Load this split only, or `SCHEME:NAME` of a named division into splits; "" is the clips without one.
+        where: Load only the clips for which this condition on the index holds, such as `level_1 == 3` or
+            `"silent" not in flags`; see `Dataset.select`. No byte of other clips is read.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
@@ -331,6 +342,9 @@ def loader(
         window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
             middle; None loads whole clips. Behind the end of a shorter clip is padding; not every clip may be shorter
             by more than a tenth.
+        segment_s: Length in seconds of the segments that windows are cut into, N of them, as far as they are at least
+            half in the window; frames then are T / N of each segment, its own, and windows begin at a segment. None: if
+            `task` needs segments, the length by which frames were packed, else 1; without such a task no segments.
         views: A number V of independent views of every clip, for contrastive training: each has its own window (at
             random, also without `shuffle`), frames, crop and flip, of which something must be drawn; or (windows,
             crops) at fixed places, window by window, for multi-view evaluation. Video becomes [B, V, T, 3, H, W],
@@ -342,6 +356,10 @@ def loader(
         locality: `node` gives every machine of a job another stretch of the epoch's shuffled shards, so that each reads
             its share of the bytes only, and not the whole data set; a batch then is drawn from the shards of that
             stretch on each. None: every rank reads of every shard.
+        balance: A level or a label set whose classes come about equally often, as in training on AudioSet: an epoch is
+            as many draws with replacement as there are clips, each clip's chance in proportion to 1 ÷ (clips of its
+            class + 0.01), summed over its labels where it has several. Some clips come several times an epoch, some not
+            at all; those without a known class are never drawn. For training: evaluate without.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
@@ -350,6 +368,12 @@ def loader(
         workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd; tars that were indexed, not
             packed, are decoded in processes only.
+        task: What `batch.target` is for: `classification`, `avel` (audio-visual event localization), `avvp`
+            (audio-visual video parsing), `cml` (cross-modality localization), or a task of `shardkit.tasks`.
+        supervision: Of avel and avvp: targets a segment (`full`) or a clip (`weak`); `batch.segment_labels` and
+            `batch.segment_targets` are there in any case, to evaluate with.
+        label: Of classification and weak targets: the label set; None where only one will do.
+        level: Of classification: the level of a hierarchy, by name or number; None is the deepest.
         transform: Called with each batch in the training process; what it returns is yielded.
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
@@ -382,11 +406,21 @@ def loader(
     from shardkit.loading.config import LoaderConfig
     from shardkit.loading.loader import Loader
 
+    if isinstance(task, str):
+        from shardkit.tasks import task_of
+
+        task = task_of(task, supervision=supervision, label=label, level=level)
+    elif (supervision, label, level) != ("full", None, None):
+        raise UsageError(
+            f"supervision={supervision!r}, label={label!r}, level={level!r} say which targets a task has, and task is "
+            f"{task!r}: name one, such as task='classification'; one of your own has them already"
+        )
     return Loader(
         source,
         LoaderConfig(
             batch_size=batch_size,
             split=split,
+            where=where,
             modalities=_names("modalities", modalities),
             frames=frames,
             frame_choice=frame_choice,
@@ -394,17 +428,20 @@ def loader(
             crop=crop,
             flip=flip,
             window_s=window_s,
+            segment_s=segment_s,
             views=views,
             columns=_names("columns", columns),
             shuffle=shuffle,
             shuffle_shards=shuffle_shards,
             locality=locality,
+            balance=balance,
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,
             decoder=decoder,
             workers=workers,
             worker_type=worker_type,
+            task=task,
             transform=transform,
             on_error=on_error,
             max_skipped=max_skipped,

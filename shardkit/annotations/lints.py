@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.labels import TwoParentsError
 from shardkit.annotations.sources import source_names
 from shardkit.clip import Clip
 from shardkit.taxonomy import UNKNOWN, LabelSet
-
-FindingKind = Literal["leak", "missing_class", "two_parents"]
 
 DEFAULT_SCHEME = "split"
 """Name of the annotation file's own division into splits, as the index calls it."""
@@ -22,12 +19,13 @@ MOST_ROWS = 6
 class Finding:
     """Something that a person should look at."""
 
-    kind: FindingKind
-    """`leak`: clips of one source stand in several splits; `missing_class`: a split has no clip of a class that others
-    have; `two_parents`: rows put a class below several others."""
+    kind: str
+    """What sort of thing; here `leak`: clips of one source stand in several splits, `missing_class`: a split has no
+    clip of a class that others have, and `two_parents`: rows put a class below several others."""
     message: str
     rows: tuple[int, ...]
-    """Ascending, from 1 on; for `missing_class` those of the class in the other splits."""
+    """Of the annotation file, ascending, from 1 on; for `missing_class` those of the class in the other splits; none
+    where it is not about rows."""
 
 
 def lint_annotations(annotated: AnnotationSet) -> list[Finding]:

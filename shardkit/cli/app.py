@@ -75,6 +75,13 @@ SplitOption = Annotated[
 SplitGroupOption = Annotated[
     str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
 ]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only clips for which this holds of the index, such as 'level_1 == 3' or '\"silent\" not in flags'.",
+    ),
+]
 StratifyOption = Annotated[
     str | None, typer.Option(help="Level or label set whose classes are spread evenly over the splits.")
 ]
@@ -324,32 +331,97 @@ def index(
 @app.command()
 def info(
     path: Annotated[str, typer.Argument(help="A data set: a folder, a URL, or a pattern of tars.")],
+    where: WhereOption = None,
+    tree: Annotated[bool, typer.Option("--tree", help="Show hierarchies of classes as trees.")] = False,
+    class_labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.csv", help="Write a level's classes as AudioSet's class_labels_indices.csv."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Of --class-labels: a level or a label set. [default: the only label set]")
+    ] = None,
     storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show what is in a data set: clips, hours, classes, flags, rejects, settings.
+    """Show what is in a data set: clips, hours, splits, classes, flags, rejects, settings.
 
     \b
-    Example:
-      shardkit info shards
+    Examples:
+      shardkit info shards --tree
+      shardkit info shards --class-labels class_labels_indices.csv --level level_4
     """  # noqa: D301
     import shardkit
+    from shardkit.cli.class_labels import write_class_labels
     from shardkit.cli.show import show_info
     from shardkit.cli.storage_options import parse_storage_options
+    from shardkit.report.class_tree import class_tree
     from shardkit.report.info import dataset_info
 
-    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option))
+    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option)).select(where=where)
+    if class_labels is not None:
+        write_class_labels(class_labels, dataset.label_sets, level)
+    elif level is not None:
+        raise UsageError(f"--level {level} says which classes --class-labels writes: give both, or neither")
     numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index, dataset.rows)
     if json_:
         _print_json(numbers.to_json())
     else:
-        show_info(numbers)
+        hierarchies = [label_set for label_set in dataset.label_sets if tree and label_set.kind == "hierarchy"]
+        show_info(numbers, {one.name: class_tree(one, dataset.index, dataset.rows) for one in hierarchies})
+
+
+@app.command()
+def lint(
+    path: Annotated[str, typer.Argument(help="An annotation file, or a data set; URLs too.")],
+    format: FormatOption = "auto",
+    column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
+    storage_option: StorageOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for what is doubtful: rejects, leaks between splits, classes missing from a split, odd clips.
+
+    Findings name rows of the annotation file. The exit code is 1 where there are any.
+
+    \b
+    Examples:
+      shardkit lint AVO-65.csv
+      shardkit lint Annotations.txt --split-file ave:train=train_order.h5 --split-file ave:test=test_order.h5
+      shardkit lint shards
+    """  # noqa: D301
+    from shardkit.annotations.request import AnnotationRequest
+    from shardkit.cli import EXIT_FAILED
+    from shardkit.cli.lint import lint, show_lint
+    from shardkit.cli.storage_options import parse_storage_options
+
+    linted = lint(
+        path,
+        AnnotationRequest(
+            format=format,
+            column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
+        ),
+        storage_options=parse_storage_options(storage_option),
+    )
+    if json_:
+        _print_json(linted.to_json())
+    else:
+        show_lint(linted)
+    if linted.findings:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
 def stats(
     path: Annotated[str, typer.Argument(help="A data set.")],
     split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = "audio",
     frontend: Annotated[FrontEnd | None, typer.Option(help="Of audio: whose features. [default: ast]")] = None,
     size: Annotated[int | None, typer.Option(help="Of video: crop the centre, where frames differ in size.")] = None,
@@ -370,6 +442,7 @@ def stats(
     measured = measure_statistics(
         path,
         split=split,
+        where=where,
         modality=modality,
         frontend=frontend,
         size=size,
@@ -387,6 +460,7 @@ def stats(
 def bench(
     path: Annotated[str, typer.Argument(help="A data set: a folder or a URL.")],
     split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
     frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = "uniform",
@@ -437,6 +511,7 @@ def bench(
         path,
         {
             "split": split,
+            "where": where,
             "batch_size": batch_size,
             "frames": frames,
             "frame_choice": frame_choice,

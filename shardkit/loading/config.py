@@ -9,6 +9,8 @@ import torch
 
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
+from shardkit.loading.batch_task import BatchTask
+from shardkit.loading.where import Where, check_where
 from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import PathLike
@@ -25,6 +27,7 @@ class LoaderConfig:
 
     batch_size: int
     split: str | None = None
+    where: Where | None = None
     modalities: tuple[str, ...] = MODALITIES
     frames: int | None = None
     frame_choice: FrameChoice = "uniform"
@@ -32,17 +35,20 @@ class LoaderConfig:
     crop: Literal["center", "random"] | None = "center"
     flip: float = 0.0
     window_s: float | None = None
+    segment_s: float | None = None
     views: int | tuple[int, int] | None = None
     columns: tuple[str, ...] = ()
     shuffle: bool = True
     shuffle_shards: int | None = None
     locality: Literal["node"] | None = None
+    balance: str | None = None
     seed: int = 0
     epochs: int | None = None
     drop_last: bool = False
     decoder: Literal["auto", "decord"] = "auto"
     workers: int | None = None
     worker_type: Literal["process", "thread"] = "process"
+    task: BatchTask | None = None
     transform: Callable[[Batch], Any] | None = None
     on_error: Literal["raise", "skip"] = "raise"
     max_skipped: float = 0.01
@@ -62,10 +68,13 @@ class LoaderConfig:
         for name in ("shuffle", "drop_last", "verify"):
             # "no" out of a configuration file would be true.
             _check_choice(name, getattr(self, name), (True, False))
+        if self.where is not None:
+            check_where(self.where)
         if self.shuffle_shards is not None and not self.shuffle:
             raise UsageError(
                 f"shuffle_shards={self.shuffle_shards} says how clips are shuffled, and shuffle=False: leave one out"
             )
+        self._check_balance()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
             raise UsageError(f"seed={self.seed!r}: a whole number from 0 to 2**64 - 1 is needed")
         for side in self.frame_size or ():
@@ -86,6 +95,10 @@ class LoaderConfig:
             raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed")
         if self.window_s is not None:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
+        if self.segment_s is not None:
+            _check_number("segment_s", self.segment_s, SECONDS, needed="a number of seconds above 0")
+        if self.has_segments:
+            self._check_segments()
         _check_number("timeout_s", self.timeout_s, SECONDS, needed="a number of seconds above 0")
         _check_number("max_skipped", self.max_skipped, SHARE, needed="a share from 0 to 1")
         if self.transform is not None and not callable(self.transform):
@@ -94,6 +107,41 @@ class LoaderConfig:
             raise UsageError(
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
                 "use worker_type='process' or verify=True",
+            )
+
+    def _check_balance(self) -> None:
+        if self.balance is None:
+            return
+        if not isinstance(self.balance, str):
+            raise UsageError(f"balance={self.balance!r}: the name of a level or a label set is needed")
+        reasons = {
+            "shuffle=False": "clips are drawn, in no order that is stored" if not self.shuffle else None,
+            f"shuffle_shards={self.shuffle_shards}": "rare clips are drawn again and again, wherever they are stored"
+            if self.shuffle_shards is not None
+            else None,
+            f"locality={self.locality!r}": "a node's share of the shards would have classes of its own"
+            if self.locality is not None
+            else None,
+        }
+        for option, reason in reasons.items():
+            if reason is not None:
+                raise UsageError(f"balance={self.balance!r} and {option} exclude each other: {reason}; leave one out")
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether windows are cut into segments."""
+        return self.segment_s is not None or (self.task is not None and self.task.needs_segments)
+
+    def _check_segments(self) -> None:
+        if self.views is not None:
+            raise UsageError(
+                f"views={self.views!r} do not go with segments: labels of segments are those of one window; leave "
+                "views out, or segment_s and the task"
+            )
+        if self.frame_choice == "contiguous":
+            raise UsageError(
+                "frame_choice='contiguous' does not go with segments: neighbouring frames would all lie in one or two "
+                "of them; choose 'uniform' or 'random', in shards that were packed with --frames-per-segment"
             )
 
     def _check_views(self) -> None:

@@ -10,7 +10,7 @@ from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.sources import source_names
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
-from shardkit.taxonomy import UNKNOWN, LabelSet
+from shardkit.taxonomy import UNKNOWN, LabelSet, find_level
 
 _DEFAULT_NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "val", "test")}
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -163,21 +163,10 @@ def _classes_for(stratify: str | None, label_sets: Sequence[LabelSet]) -> Callab
     """From a clip to its class ids at the level that `stratify` names."""
     if stratify is None:
         return lambda _: ()
-    for labels in label_sets:
-        if labels.name == stratify:
-            depth = labels.depth - 1
-            return lambda clip: _ids_at(clip, labels, depth)
-    found = [
-        (labels, depth) for labels in label_sets for depth, level in enumerate(labels.levels) if level.name == stratify
-    ]
-    if len(found) != 1:
-        known = [name for labels in label_sets for name in (labels.name, *(level.name for level in labels.levels))]
-        raise UsageError(
-            f"stratify {stratify!r}: "
-            f"{'several label sets have such a level' if found else 'no such label set or level'}; "
-            f"there are {', '.join(dict.fromkeys(known)) or 'no labels'}",
-        )
-    labels, depth = found[0]
+    try:
+        labels, depth = find_level(label_sets, stratify)
+    except UsageError as exc:
+        raise UsageError(f"stratify {exc}") from exc
     return lambda clip: _ids_at(clip, labels, depth)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shardkit.format.index import ClipIndex, counts_of
+from shardkit.format.index import SPLIT_PREFIX, ClipIndex, counts_of, split_sets
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.taxonomy import LabelSet
 
@@ -29,6 +29,8 @@ class DatasetInfo:
     with_audio: int
     events: int
     splits: dict[str, int]
+    split_sets: dict[str, dict[str, int]]
+    """Named division into splits to split to number of clips; "" is those in none of its splits."""
     classes: dict[str, dict[str, dict[str, int]]]
     """Label set to level to class to number of clips; classes without clips count 0."""
     event_classes: dict[str, int]
@@ -77,6 +79,9 @@ def dataset_info(path: str, manifest: Manifest, index: ClipIndex, rows: npt.NDAr
         with_audio=int(np.count_nonzero(index.audio_bytes)),
         events=len(index.event_class_id),
         splits=counts_of(index.batch.column("split")),
+        split_sets={
+            name: counts_of(index.batch.column(SPLIT_PREFIX + name)) for name in split_sets(index.batch.schema)
+        },
         classes={label_set.name: _class_counts(label_set, index) for label_set in manifest.label_sets},
         event_classes=dict(zip(manifest.event_classes, event_counts.tolist(), strict=True)),
         flags=dict(sorted(flags.items())),

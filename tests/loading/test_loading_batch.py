@@ -51,6 +51,7 @@ def test_a_batch_has_the_documented_shapes_and_types(packed):
         "audio_samples": ("int64", (4,)),
         "has_video": ("bool", (4,)),
         "has_audio": ("bool", (4,)),
+        "background": ("bool", (4,)),
         "weight": ("float32", (4,)),
         "positions": ("int64", (4,)),
     }
@@ -358,6 +359,7 @@ def test_as_dict_holds_every_field_by_name(packed):
         "audio_samples",
         "has_video",
         "has_audio",
+        "background",
         "weight",
         "loss_scale",
         "epoch",
@@ -365,9 +367,11 @@ def test_as_dict_holds_every_field_by_name(packed):
         "keys",
         "columns",
         "features",
+        "segment_s",
         "segment_count",
         "segment_targets",
         "segment_labels",
+        "segment_source",
         "target",
     ]
     assert set(content["events"]) == {"start_s", "end_s", "class_id", "modality", "offsets"}
