@@ -404,6 +404,7 @@ def lint(
     \b
     Examples:
       shardkit lint AVO-65.csv
+      shardkit lint Annotations.txt --split-file ave:train=train_order.h5 --split-file ave:test=test_order.h5
       shardkit lint shards
     """  # noqa: D301
     from shardkit.annotations.request import AnnotationRequest
@@ -411,15 +412,18 @@ def lint(
     from shardkit.cli.lint import lint, show_lint
     from shardkit.cli.storage_options import parse_storage_options
 
-    request = AnnotationRequest(
-        format=format,
-        column=_pairs("--column", column, COLUMN_NEEDED),
-        names=names,
-        also=_pairs("--also", also, ALSO_NEEDED),
-        duration_s=duration,
-        split_files=_split_files(split_file),
+    linted = lint(
+        path,
+        AnnotationRequest(
+            format=format,
+            column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
+        ),
+        storage_options=parse_storage_options(storage_option),
     )
-    linted = lint(path, request, storage_options=parse_storage_options(storage_option))
     if json_:
         _print_json(linted.to_json())
     else:
