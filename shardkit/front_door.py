@@ -28,6 +28,7 @@ def pack(
     out: PathLike,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    background: PathLike | None = None,
     name: str = "clips",
     frames: int | None = None,
     fps: float | None = None,
@@ -68,6 +69,8 @@ def pack(
         out: Folder to write the data set into.
         format: `auto` recognises the annotation file's format by its header.
         column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
+        background: Folder of media without events, or its URL: each file becomes a training clip without events and
+            labels, flagged `background`, as long as the annotated clips are at most. AVE's weak set-up needs them.
         name: Shards are called `NAME-000000.tar`, ….
         frames: Frames a clip: the centres of as many equal parts of its span. 16 where no rule is given.
         fps: Frames a second instead.
@@ -145,6 +148,7 @@ def pack(
         settings=settings,
         format=format,
         column=column or {},
+        background=None if background is None else Location.of(background, storage_options),
         name=name,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
@@ -159,7 +163,7 @@ def pack(
         engine=engine,
         ray_address=ray_address,
     )
-    check_options_used(job.annotations, job.media, job.out)
+    check_options_used(*job.locations)
     return run_job(job, progress)
 
 

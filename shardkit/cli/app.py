@@ -89,6 +89,10 @@ def pack(
     out: Annotated[str, typer.Option(help="Folder to write the data set into, or its URL.")],
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    background: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of media without events, or its URL: each a training clip."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
     frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
@@ -160,6 +164,7 @@ def pack(
             out=out,
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
+            background=background,
             name=name,
             frames=frames,
             fps=fps,
@@ -473,6 +478,8 @@ def relabel(
             f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now, and they have no "
             "events, split and columns"
         )
+    if report.background:
+        typer.echo(f"{report.background:,} background clips stay as they are: of the training split, without labels")
     if report.unused:
         typer.echo(f"{report.unused:,} rows of {annotations} belong to no packed clip")
     if report.unread:

@@ -25,6 +25,8 @@ class PackJob:
     settings: PackSettings
     format: FormatName = "auto"
     column: Mapping[str, str] = field(default_factory=dict)
+    background: Location | None = None
+    """Folder of event-free media for training, each a clip beside the annotated ones."""
     name: str = "clips"
     split: Mapping[str, float] | None = None
     split_group: str = "id"
@@ -40,6 +42,12 @@ class PackJob:
     """Pack nothing: check what the parts have packed, and write the manifest."""
     engine: EngineName = "local"
     ray_address: str | None = None
+
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """All places that it reads and writes."""
+        places = (self.annotations, self.media, self.out, self.background)
+        return tuple(place for place in places if place is not None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
@@ -65,6 +73,6 @@ class PackJob:
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError(f"ray_address={self.ray_address!r} is for engine 'ray': give that too")
         try:
-            json.dumps([dict(each.storage_options) for each in (self.annotations, self.media, self.out)])
+            json.dumps([dict(each.storage_options) for each in self.locations])
         except (TypeError, ValueError) as exc:
             raise UsageError(f"storage_options: plain values are needed ({exc}), for other processes get them") from exc

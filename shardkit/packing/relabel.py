@@ -27,12 +27,13 @@ from shardkit.format.index import (
 )
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.packing.background import BACKGROUND, background_clips, unknown_ids
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
 from shardkit.packing.splits import assign_splits
 from shardkit.storage.folders import check_writable, open_folder
 from shardkit.storage.locations import Location
-from shardkit.taxonomy import UNKNOWN, LabelSet
+from shardkit.taxonomy import LabelSet
 
 SAME_SPAN_S = 1e-3
 """Spans that differ by less are the same: keys count in milliseconds too."""
@@ -45,13 +46,15 @@ class RelabelReport:
     relabelled: int
     """Clips that the annotation file names."""
     unnamed: int
-    """Clips that it does not name: their labels are unknown now."""
+    """Clips that it does not name: their labels are unknown now; background is none of them."""
     unused: int
     """Good rows of the annotation file that no packed clip belongs to."""
     unread: int
     """Rows of the annotation file that cannot be used, such as those without an id."""
     packed: bool
     """Whether the tars were packed: if so, their `msg` members keep what they said; else there are none."""
+    background: int = 0
+    """Clips of a background folder, which no annotation file names: they stay what they are."""
 
 
 def relabel_dataset(
@@ -75,8 +78,9 @@ def relabel_dataset(
     annotated, about = read_annotation_file(annotations, format=format, column=column or {})
     with PackOutput(folder) as output:
         manifest, batch = output.read()
-        clips = _matched(batch, annotated.clips, has_own_keys=manifest.packed)
-        named = [clip for clip in clips if clip is not None]
+        clips = _matched(batch, annotated, has_own_keys=manifest.packed)
+        named = [clip for clip in clips if clip is not None and clip.row]
+        background = sum(clip is not None and not clip.row for clip in clips)
         if not named:
             raise UsageError(
                 f"{annotations}: names none of the {len(clips)} clips (the first is "
@@ -90,17 +94,19 @@ def relabel_dataset(
             event_classes=annotated.event_classes,
             columns=annotated.columns,
             splits=dict(sorted(Counter(splits).items())),
-            # The plan of tars that were indexed is theirs still: `index --resume` goes by it.
-            annotations=about | {name: said for name, said in manifest.annotations.items() if name == "plan"},
+            # The plan of tars that were indexed is theirs still: `index --resume` goes by it. So is the background.
+            annotations=about
+            | {name: said for name, said in manifest.annotations.items() if name in ("plan", "background")},
         )
         with _uninterrupted():  # an index without its manifest is of no use
             output.commit(replace(changed, index=output.write_index(relabelled)))
     return RelabelReport(
         relabelled=len(named),
-        unnamed=len(clips) - len(named),
+        unnamed=len(clips) - len(named) - background,
         unused=len(annotated.clips) - len(named),
         unread=len(annotated.rejects),
         packed=manifest.packed,
+        background=background,
     )
 
 
@@ -123,18 +129,26 @@ def _uninterrupted() -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
-def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip], *, has_own_keys: bool) -> list[Clip | None]:
+def _matched(batch: pa.RecordBatch, annotated: AnnotationSet, *, has_own_keys: bool) -> list[Clip | None]:
     """The annotated clip of every packed one: of the same id, start and end, in row order where several are.
+
+    Background stays background, of row 0.
 
     Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows. The id of
     a clip that was indexed is its key in the tar, and it is the whole of what is there.
     """
     waiting: dict[str, list[Clip]] = {}
-    for clip in annotated:
+    for clip in annotated.clips:
         waiting.setdefault(key_without_ordinal(clip), []).append(clip)
     packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
     matched: list[Clip | None] = [None] * batch.num_rows
+    background = [place for place, flags in enumerate(batch.column("flags").to_pylist()) if BACKGROUND in flags]
+    sources = batch.column("source").take(pa.array(background, pa.int64())).to_pylist()
+    for place, clip in zip(background, background_clips(sources, annotated), strict=True):
+        matched[place] = clip
     for place, (key, id, duration_s, _) in sorted(enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]):
+        if matched[place] is not None:
+            continue
         named = without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
         candidates = waiting.get(named, [])
         # A row that names no end is any clip's, after those that name this one's.
@@ -160,7 +174,7 @@ def _splits(
     seed: int,
 ) -> list[str]:
     """A split a clip; the old ones where the annotation file names none."""
-    named = [clip for clip in clips if clip is not None]
+    named = [clip for clip in clips if clip is not None and clip.row]
     if shares is not None:
         assigned = assign_splits(
             annotated.clips,
@@ -171,7 +185,8 @@ def _splits(
             seed=seed,
         )
         by_row = dict(zip((clip.row for clip in annotated.clips), assigned, strict=True))
-        return ["" if clip is None else by_row[clip.row] for clip in clips]
+        # Background is in no row, and has its split.
+        return ["" if clip is None else by_row.get(clip.row, clip.split or "") for clip in clips]
     if any(clip.split for clip in named):
         return ["" if clip is None else clip.split or "" for clip in clips]
     old: list[str] = batch.column("split").to_pylist()
@@ -204,4 +219,4 @@ def _relabelled(
 def _ids(label_set: LabelSet, clip: Clip | None) -> tuple[int, ...]:
     if clip is not None:
         return clip.labels[label_set.name]
-    return () if label_set.kind == "multi" else (UNKNOWN,) * label_set.depth
+    return unknown_ids(label_set)

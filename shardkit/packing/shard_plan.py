@@ -84,7 +84,8 @@ class ShardPlan:
         hasher.update(_json([self.name, self.shard_clips, settings.to_json(), inputs]))
         for each in self.candidates:
             file = each.located
-            hasher.update(_json([each.key, each.split, file.path, file.size_bytes, file.start_s, file.end_s]))
+            span = [file.start_s, file.end_s, *(["background"] if file.is_background else [])]
+            hasher.update(_json([each.key, each.split, file.path, file.size_bytes, *span]))
         return str(hasher.hexdigest())
 
 

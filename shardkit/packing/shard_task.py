@@ -5,6 +5,7 @@ Its bytes depend on the task and on what is common to a run's shards, not on whe
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.shard_files import write_receipt, write_shard
 from shardkit.packing.shard_plan import Candidate
+from shardkit.packing.sources import Located
 from shardkit.storage.folders import Folder
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import LabelSet
@@ -50,6 +52,7 @@ class Common:
     libraries: Mapping[str, str]
     """Versions of what makes the bytes."""
     media: Location
+    background: Location | None
     out: Location
     clip_timeout_s: float
 
@@ -60,17 +63,23 @@ class Common:
             workers=workers,
             clip_timeout_s=self.clip_timeout_s,
             media=self.media,
+            background=self.background,
         )
+
+    def local_path(self, located: Located) -> Path | None:
+        """Where a clip's file is; None where it is behind a URL."""
+        folder = self.background if located.is_background else self.media
+        return folder.path / located.path if folder is not None and folder.is_local else None
 
     def requests(self, task: ShardTask) -> Iterator[tuple[Candidate, dict[str, Any]]]:
         """What to ask workers for a shard, in its order."""
         for candidate in task.candidates:
             located = candidate.located
-            path = str(self.media.path / located.path) if self.media.is_local else located.path
             yield (
                 candidate,
                 {
-                    "path": path,
+                    "path": str(self.local_path(located) or located.path),
+                    "is_background": located.is_background,
                     "start_s": located.start_s,
                     "end_s": located.end_s,
                     "size_bytes": located.size_bytes,
@@ -138,6 +147,6 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
         audio=media.audio,
         labels=clip.labels,
         events=clip.events,
-        flags=media.flags,
+        flags=tuple(sorted({*media.flags, *clip.flags})),
         columns=clip.columns,
     )

@@ -34,13 +34,15 @@ class Located:
 
     clip: Clip
     path: str
-    """Relative to the media folder, with forward slashes."""
+    """Relative to the media folder, or to that of the background, with forward slashes."""
     start_s: float | None
     """Start of the clip in the file's time; None: from the file's beginning."""
     end_s: float | None
     """End of the clip in the file's time; None: to the file's end."""
     size_bytes: int | None = None
     """Size of the file; None where it cannot be told."""
+    is_background: bool = False
+    """Whether the file is of the background folder; its clip then ends where it does, if that is before `end_s`."""
 
 
 def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Located], list[Reject]]:
@@ -53,13 +55,9 @@ def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Loca
         StorageError: The media folder, or a folder in it, is missing or cannot be read.
     """
     root = media_root.url
-    sizes: dict[str, int | None] = {}
-    if media_root.is_local:
-        index = _walk(root)
-        inside = posixpath.join(os.path.abspath(root), "")  # noqa: PTH100 - links stay as they are named
-    else:
-        index, sizes = _listed(media_root)
-        inside = f"{posixpath.normpath(root)}/"
+    index, sizes = _files_below(media_root)
+    # Not resolved: links stay as they are named.
+    inside = posixpath.join(os.path.abspath(root) if media_root.is_local else posixpath.normpath(root), "")  # noqa: PTH100
     located: list[Located] = []
     rejects: list[Reject] = []
     for clip in clips:
@@ -78,7 +76,7 @@ def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Loca
             )
             rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
             continue
-        cut_names = _cut_names(clip)
+        cut_names = cut_stems(clip)
         stems = [*cut_names, clip.id]
         if media is not None and "/" in media and clip.id == posixpath.splitext(posixpath.basename(media))[0]:
             # The id says no more than the path did: whatever has it elsewhere is another file.
@@ -97,6 +95,22 @@ def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Loca
         else:
             located.append(Located(clip, path, clip.start_s, clip.end_s, sizes[path]))
     return located, rejects
+
+
+def media_files(root: Location) -> list[tuple[str, int | None]]:
+    """Path and size of every media file below a folder, by path.
+
+    Raises:
+        StorageError: The folder, or one in it, is missing or cannot be read.
+    """
+    index, sizes = _files_below(root)
+    paths = sorted(path for path in index.paths if posixpath.splitext(path)[1].lower() in _RANK)
+    return [(path, sizes[path] if path in sizes else _size_bytes(root.url, path)) for path in paths]
+
+
+def _files_below(root: Location) -> "tuple[_Index, dict[str, int | None]]":
+    """All files below a folder, and the sizes of those whose listing tells it."""
+    return (_walk(root.url), {}) if root.is_local else _listed(root)
 
 
 @dataclass(slots=True)
@@ -191,7 +205,7 @@ def _size_bytes(root: str, path: str) -> int | None:
         return None
 
 
-def _cut_names(clip: Clip) -> list[str]:
+def cut_stems(clip: Clip) -> list[str]:
     """Stems of a file that was cut for this clip."""
     if clip.start_s is None:
         return []
