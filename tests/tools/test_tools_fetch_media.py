@@ -264,6 +264,17 @@ def test_whole_sources_serve_all_their_spans(site, source, tmp_path):
     assert site.asked == asked
 
 
+def test_what_is_no_media_fails_for_now_and_is_asked_for_again(site, source, tmp_path):
+    """A page in the place of a video gets no name, and is not taken for the source by the next run."""
+    site.media["other"] = b"<html>Come back later</html>"
+    annotations = table(tmp_path / "t.csv", ("other", "", "", "a"))
+    assert fetch(site, annotations, tmp_path / "out") == 1
+    assert not list((tmp_path / "out").glob("*.mp4"))
+    site.media["other"] = source
+    assert fetch(site, annotations, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "other.mp4").read_bytes() == source
+
+
 @pytest.mark.parametrize("how", ["damaged", "shorter"])
 def test_a_file_that_is_not_whole_is_fetched_again(site, tmp_path, how):
     """A file that ends early, or that was cut for a shorter span, is replaced."""
