@@ -37,7 +37,7 @@ class Reason(str, Enum):
     NO_AUDIO = "no_audio"
     """The clip has no sound, and the settings require it."""
     TOO_SHORT = "too_short"
-    """The media ends before or early in the span."""
+    """The media ends before or early in the span; or the row's span holds no clip."""
     TOO_LONG = "too_long"
     """The clip would have more frames than fit into memory."""
     DECODE_ERROR = "decode_error"

@@ -9,7 +9,7 @@ from shardkit.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from shardkit.annotations.reading import FormatName
+    from shardkit.annotations.request import AnnotationRequest, FormatName, LevelNames
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
     from shardkit.loading.dataset import Dataset
@@ -28,6 +28,10 @@ def pack(
     out: PathLike,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     background: PathLike | None = None,
     name: str = "clips",
     frames: int | None = None,
@@ -64,11 +68,19 @@ def pack(
     """Packs annotated clips into tar shards.
 
     Args:
-        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet); a path or a URL, as `media` and `out` too.
+        annotations: The annotation file of AVO-65, AVE, AVVP (LLP) or FGAVE's chapters, or a table (CSV, TSV, JSONL,
+            Parquet); a path or a URL, as `media` and `out` too.
         media: Folder of the media files; searched with its subfolders, never written to.
         out: Folder to write the data set into.
         format: `auto` recognises the annotation file's format by its header.
         column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
+        names: For avo65: `inferred` names the classes of levels 2 and 3, which were released as numbers, after
+            Hornbostel and Sachs.
+        also: Role to a further file of the format: for avvp `train`, `val`, `test`, `audio` and `visual`, for chapters
+            the vocabularies `actions` and `materials`, text with a class a line.
+        duration_s: For chapters of one source: its length, where its last chapter ends.
+        split_files: Named divisions into splits: name to split to the file that lists its clips: `.h5` with 0-based row
+            numbers in the dataset `order`, or text with an id, a key or a row of AVE's a line.
         background: Folder of media without events, or its URL: each file becomes a training clip without events and
             labels, flagged `background`, as long as the annotated clips are at most. AVE's weak set-up needs them.
         name: Shards are called `NAME-000000.tar`, ….
@@ -87,8 +99,8 @@ def pack(
         audio_rate: Sample rate in Hz, or `native` to keep each source's.
         audio_channels: 1 mixes to mono, 2 to stereo.
         require: What a clip must have: picture and sound (`av`), one of them, or `any`.
-        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
-            file's splits.
+        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the
+            first of split_files, or else the annotation file's splits.
         split_group: Clips that agree in it never straddle splits: `id` (the source: clips that share an id or a media
             file), `media`, or a column.
         stratify: Level or label set whose classes are spread evenly over the splits.
@@ -146,8 +158,7 @@ def pack(
         media=Location.of(media, storage_options),
         out=Location.of(out, storage_options),
         settings=settings,
-        format=format,
-        column=column or {},
+        request=_request(format, column, names, also, duration_s, split_files),
         background=None if background is None else Location.of(background, storage_options),
         name=name,
         split=parse_split(split) if isinstance(split, str) else split,
@@ -416,6 +427,10 @@ def relabel(
     *,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     split: str | Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -432,6 +447,10 @@ def relabel(
         annotations: The annotation file: a path or a URL.
         format: As in `pack`.
         column: As in `pack`.
+        names: As in `pack`.
+        also: As in `pack`.
+        duration_s: As in `pack`.
+        split_files: As in `pack`; None keeps the named divisions that there are.
         split: As in `pack`.
         split_group: As in `pack`.
         stratify: As in `pack`.
@@ -449,21 +468,45 @@ def relabel(
     Example:
         >>> shardkit.relabel("shards", "AVO-65-corrected.csv", split="90/10")  # doctest: +SKIP
     """
+    from shardkit.packing.annotation_file import further_file
     from shardkit.packing.relabel import relabel_dataset
     from shardkit.packing.splits import parse_split
     from shardkit.storage.locations import Location, check_options_used
 
     dataset, labels = Location.of(path, storage_options), Location.of(annotations, storage_options)
-    check_options_used(dataset, labels)
+    request = _request(format, column, names, also, duration_s, split_files)
+    check_options_used(dataset, labels, *(further_file(name, labels) for name in request.files))
     return relabel_dataset(
         dataset,
         labels,
-        format=format,
-        column=column or {},
+        request=request,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
         stratify=stratify,
         seed=seed,
+    )
+
+
+def _request(
+    format: "FormatName",
+    column: Mapping[str, str] | None,
+    names: "LevelNames | None",
+    also: Mapping[str, PathLike] | None,
+    duration_s: float | None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None,
+) -> "AnnotationRequest":
+    from shardkit.annotations.request import AnnotationRequest
+
+    return AnnotationRequest(
+        format=format,
+        column=column or {},
+        names=names,
+        also={role: os.fspath(file) for role, file in (also or {}).items()},
+        duration_s=duration_s,
+        split_files={
+            scheme: {split: os.fspath(file) for split, file in files.items()}
+            for scheme, files in (split_files or {}).items()
+        },
     )
 
 

@@ -41,7 +41,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from shardkit.annotations import AnnotationSet, read_annotations
+from shardkit.annotations import AnnotationRequest, AnnotationSet, read_annotations
 from shardkit.cli.termination import ended_by_sigterm
 from shardkit.clip import Clip
 from shardkit.errors import DataError, ShardkitError, StorageError, UsageError
@@ -526,7 +526,7 @@ def _annotations(options: argparse.Namespace) -> AnnotationSet:
     if bad := [pair for pair in pairs if not all(pair)]:
         raise UsageError(f"--column {''.join(bad[0])}: OURS=THEIRS is needed, such as id=ytid")
     column = {ours: theirs for ours, _, theirs in pairs}
-    return read_annotations(options.annotations, format=options.format, column=column)
+    return read_annotations(options.annotations, AnnotationRequest(format=options.format, column=column))
 
 
 def _run(options: argparse.Namespace) -> int:

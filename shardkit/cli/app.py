@@ -22,7 +22,8 @@ app = typer.Typer(
 
 # What the functions take that these options are for. Told again here, which a test compares: typer reads them at run
 # time, and from where they are defined they would bring NumPy or torch into `shardkit --help`.
-Format = Literal["auto", "avo65", "table"]
+Format = Literal["auto", "ave", "avo65", "avvp", "chapters", "table"]
+Names = Literal["inferred"]
 Fit = Literal["short", "square"]
 VideoCodec = Literal["mjpeg", "h264", "raw"]
 AudioCodec = Literal["pcm", "flac"]
@@ -43,9 +44,33 @@ ColumnOption = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=THEIRS", help="For tables: a column's name, such as id=ytid."),
 ]
+NamesOption = Annotated[
+    Names | None,
+    typer.Option(help="For avo65: name the classes of levels 2 and 3, which were released as numbers."),
+]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE=FILE",
+        help="A further file: for avvp train, val, test, audio, visual; for chapters actions, materials.",
+    ),
+]
+DurationOption = Annotated[
+    float | None, typer.Option(help="For chapters of one source: its length in seconds, where the last chapter ends.")
+]
+SplitFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SCHEME:SPLIT=FILE",
+        help="A named split, such as ave:train=train_order.h5: row numbers in .h5, or text with an id, a key or a row "
+        "of AVE's a line.",
+    ),
+]
 SplitOption = Annotated[
     str | None,
-    typer.Option(help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: the file's."),
+    typer.Option(
+        help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: --split-file's, or the file's."
+    ),
 ]
 SplitGroupOption = Annotated[
     str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
@@ -63,6 +88,8 @@ StorageOption = Annotated[
     ),
 ]
 AudioRateOption = Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")]
+ALSO_NEEDED = "ROLE=FILE is needed, such as audio=AVVP_eval_audio.csv"
+SPLIT_FILE_NEEDED = "SCHEME:SPLIT=FILE is needed, such as ave:train=train_order.h5"
 COLUMN_NEEDED = "OURS=THEIRS is needed, such as id=ytid"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -84,11 +111,15 @@ def _options(
 
 @app.command()
 def pack(
-    annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
+    annotations: Annotated[str, typer.Argument(help="Annotation file: of AVO-65, AVE, AVVP or FGAVE, or a table.")],
     media: Annotated[str, typer.Option(help="Folder of the media files, or its URL; never written to.")],
     out: Annotated[str, typer.Option(help="Folder to write the data set into, or its URL.")],
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
     background: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Folder of media without events, or its URL: each a training clip."),
@@ -164,6 +195,10 @@ def pack(
             out=out,
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
             background=background,
             name=name,
             frames=frames,
@@ -439,6 +474,10 @@ def relabel(
     annotations: Annotated[str, typer.Argument(help="Annotation file with the new labels.")],
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
@@ -462,6 +501,10 @@ def relabel(
             annotations,
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
             split=split,
             split_group=split_group,
             stratify=stratify,
@@ -502,6 +545,19 @@ def _pairs(option: str, said: list[str] | None, needed: str) -> dict[str, str]:
             raise UsageError(f"{option} {pair}: {needed}")
         pairs[name] = value
     return pairs
+
+
+def _split_files(said: list[str] | None) -> dict[str, dict[str, str]]:
+    files: dict[str, dict[str, str]] = {}
+    for each in said or ():
+        ((name, file),) = _pairs("--split-file", [each], SPLIT_FILE_NEEDED).items()
+        scheme, colon, split = name.partition(":")
+        if not (scheme and colon and split):
+            raise UsageError(f"--split-file {each}: {SPLIT_FILE_NEEDED}")
+        if split in files.setdefault(scheme, {}):
+            raise UsageError(f"--split-file {each}: {scheme}:{split} is given twice; one file lists a split")
+        files[scheme][split] = file
+    return files
 
 
 def _print_json(content: dict[str, Any]) -> None:

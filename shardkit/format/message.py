@@ -42,6 +42,8 @@ def encode_message(
         "flags": list(record.flags),
         "columns": dict(record.columns),
     }
+    if record.splits:
+        message["splits"] = dict(record.splits)
     if record.video is not None:
         message["video"] = {
             "codec": video_codec,

@@ -53,8 +53,7 @@ def find_background(folder: Location, annotations: AnnotationSet) -> tuple[list[
 def background_clips(paths: Sequence[str], annotations: AnnotationSet) -> list[Clip]:
     """The clips of files of a background folder, beside those of an annotation file: training clips in every split."""
     labels = {label_set.name: unknown_ids(label_set) for label_set in annotations.label_sets}
-    trained = {name for clip in annotations.clips for name, split in clip.splits.items() if split == BACKGROUND_SPLIT}
-    splits = dict.fromkeys(sorted(trained), BACKGROUND_SPLIT)
+    splits = {name: BACKGROUND_SPLIT for name, known in annotations.split_sets.items() if BACKGROUND_SPLIT in known}
     return [
         Clip(
             row=0,

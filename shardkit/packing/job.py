@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.decoding.rules import check_run
 from shardkit.errors import UsageError
+from shardkit.packing.annotation_file import further_file
 from shardkit.packing.parts import Part
 from shardkit.packing.settings import PackSettings
 from shardkit.storage.locations import Location
@@ -23,8 +24,8 @@ class PackJob:
     media: Location
     out: Location
     settings: PackSettings
-    format: FormatName = "auto"
-    column: Mapping[str, str] = field(default_factory=dict)
+    request: AnnotationRequest = field(default_factory=AnnotationRequest)
+    """How the annotation file is read, and which files belong to it."""
     background: Location | None = None
     """Folder of event-free media for training, each a clip beside the annotated ones."""
     name: str = "clips"
@@ -46,7 +47,8 @@ class PackJob:
     @property
     def locations(self) -> tuple[Location, ...]:
         """All places that it reads and writes."""
-        places = (self.annotations, self.media, self.out, self.background)
+        further = (further_file(name, self.annotations) for name in self.request.files)
+        places = (self.annotations, *further, self.media, self.out, self.background)
         return tuple(place for place in places if place is not None)
 
     def __post_init__(self) -> None:

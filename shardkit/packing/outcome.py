@@ -25,6 +25,7 @@ class PackReport:
 
     out: str
     rows: int
+    """Rows of the annotation file; of one that makes several clips, as many, and none that joins another's clip."""
     packed: int
     """Of the rows."""
     rejected: Mapping[str, int]

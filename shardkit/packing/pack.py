@@ -3,15 +3,24 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from shardkit.clip import Reject
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
-from shardkit.format.index import column_type, counts_of, index_schema, joined
+from shardkit.format.index import (
+    SPLIT_PREFIX,
+    column_type,
+    counts_of,
+    counts_of_splits,
+    index_schema,
+    joined,
+    split_sets,
+)
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.receipt import Receipt
 from shardkit.packing.annotation_file import read_annotation_file
@@ -22,11 +31,11 @@ from shardkit.packing.local_engine import pack_locally
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
 from shardkit.packing.parts import part_of_shard
-from shardkit.packing.provenance import libraries
+from shardkit.packing.provenance import annotation_inputs, libraries
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.shard_task import Common, ShardTask
 from shardkit.packing.sources import find_sources
-from shardkit.packing.splits import assign_splits
+from shardkit.packing.splits import assign_splits, default_splits
 from shardkit.planning.order import ORDER_VERSION
 from shardkit.storage.folders import Folder, check_writable, open_folder
 
@@ -61,13 +70,11 @@ class _Run:
         # First: what is wrong with the output's URL is said before a long list of media is made.
         check_writable(job.out)
         self._folder: Folder = open_folder(job.out, alone=job.part is None)
-        self._annotations, self._about_annotations = read_annotation_file(
-            job.annotations, format=job.format, column=job.column
-        )
+        self._annotations, self._about_annotations = read_annotation_file(job.annotations, job.request)
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
-        self._named: dict[str, tuple[int, str]] = {}
-        """Key to row and split, of all clips: a row may make several, and background is in none."""
+        self._named: dict[str, tuple[Any, ...]] = {}
+        """Key to row, split and named splits, of all clips: a row may make several, and background is in none."""
         self._background_files = 0
         self._done = self._fresh = self._total = 0
         self._begun = False
@@ -77,9 +84,7 @@ class _Run:
         plan = self._plan()
         inputs = {
             "libraries": self._libraries,
-            "annotations": self._about_annotations["xxh3"],
-            "format": self._annotations.format,
-            "column": dict(job.column),
+            **annotation_inputs(self._about_annotations, job.request),
         }
         with PackOutput(self._folder, part=job.part) as output:
             if (job.resume or job.finish) and output.finished():
@@ -113,7 +118,7 @@ class _Run:
         job, annotations = self._job, self._annotations
         clips = annotations.clips
         if job.split is None:
-            splits = [clip.split or "" for clip in clips]
+            splits = default_splits(annotations)
         else:
             splits = assign_splits(
                 clips,
@@ -132,7 +137,10 @@ class _Run:
             self._background_files = about["files"]
             self._about_annotations = {**self._about_annotations, "background": about}
         keys = clip_keys(clips)
-        self._named = {key: (clip.row, split) for key, clip, split in zip(keys, clips, splits, strict=True)}
+        self._named = {
+            key: (clip.row, split, *(clip.splits.get(scheme, "") for scheme in annotations.split_sets))
+            for key, clip, split in zip(keys, clips, splits, strict=True)
+        }
         # Clips are known by what they are: several may say the same.
         key_of = {id(clip): key for key, clip in zip(keys, clips, strict=True)}
         named = [(key_of[id(each.clip)], each) for each in located]
@@ -178,7 +186,7 @@ class _Run:
         columns = {
             name: column_type(clip.columns.get(name) for clip in annotations.clips) for name in annotations.columns
         }
-        return index_schema(annotations.label_sets, columns)
+        return index_schema(annotations.label_sets, columns, split_sets=annotations.split_sets)
 
     def _common(self, digest: str) -> Common:
         job, annotations = self._job, self._annotations
@@ -220,7 +228,7 @@ class _Run:
             self._progress(PackProgress(self._done, self._total, len(self._rejects), elapsed_s, self._fresh))
 
     def _check_rejects(self, output: PackOutput) -> None:
-        rows = self._annotations.row_count
+        rows = self._annotations.entry_count
         rejects = _of_rows(self._rejects)
         if len(rejects) <= self._job.max_rejects * rows:
             return
@@ -234,7 +242,7 @@ class _Run:
 
     def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
         return TooManyRejectsError(
-            f"none of {self._annotations.row_count} rows could be packed "
+            f"none of {self._annotations.entry_count} rows could be packed "
             f"({_counted(_of_rows(self._rejects)) or 'no rows'}); "
             f"{self._named_rejects(output)}; check --media and --column"
         )
@@ -283,6 +291,7 @@ class _Run:
             shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
+            split_sets=counts_of_splits(batch),
         )
         output.commit(manifest)
         return self._report(manifest.shards, batch, manifest.reject_counts)
@@ -296,15 +305,14 @@ class _Run:
         """
         job, annotations = self._job, self._annotations
         manifest, batch = output.read()
-        fields = (batch.column(name).to_pylist() for name in ("key", "row", "split"))
-        named = {key: (row, split) for key, row, split in zip(*fields, strict=True)}
+        keys = batch.column("key").to_pylist()
         found = (
             manifest.name,
             dict(manifest.settings),
             dict(manifest.annotations),
             dict(manifest.libraries),
             (manifest.label_sets, manifest.event_classes, manifest.columns),
-            named,
+            dict(zip(keys, _splits_of(batch), strict=True)),
         )
         wanted = (
             job.name,
@@ -312,7 +320,7 @@ class _Run:
             self._about_annotations,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
-            {key: self._named.get(key) for key in named},
+            {key: self._named.get(key) for key in keys},
         )
         if found != wanted:
             raise UsageError(
@@ -342,7 +350,7 @@ class _Run:
         packed = int(np.count_nonzero(batch.column("row").to_numpy()))
         return PackReport(
             out=self._folder.location,
-            rows=self._annotations.row_count,
+            rows=self._annotations.entry_count,
             packed=packed,
             rejected=reject_counts,
             flags=counts_of(batch.column("flags").flatten()),
@@ -354,6 +362,12 @@ class _Run:
             background=batch.num_rows - packed,
             background_rejected=self._background_files - (batch.num_rows - packed),
         )
+
+
+def _splits_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Row, split and named splits of every clip of an index."""
+    names = ("row", "split", *(SPLIT_PREFIX + scheme for scheme in split_sets(batch.schema)))
+    return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _by_reason(rejects: Sequence[Reject]) -> dict[str, int]:

@@ -149,4 +149,5 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
         events=clip.events,
         flags=tuple(sorted({*media.flags, *clip.flags})),
         columns=clip.columns,
+        splits=clip.splits,
     )

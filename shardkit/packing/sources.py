@@ -5,7 +5,8 @@ that is used one system call. A clip's file is, in this order:
 
     as named     the path that the annotation gives; or, for a name without a folder, the one file of that
                  name anywhere below
-    cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound)
+    cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound),
+                 or ID_START_END.ext in whole seconds (AVVP)
     whole        ID.ext, from which the clip is cut at pack time
 """
 
@@ -214,7 +215,10 @@ def cut_stems(clip: Clip) -> list[str]:
     if start_ms % 1000 == 0:
         names.append(f"{clip.id}_{start_ms // 1000:06d}")
     if clip.end_s is not None:
-        names.append(f"{clip.id}_{start_ms}_{round(clip.end_s * 1000)}")
+        end_ms = round(clip.end_s * 1000)
+        names.append(f"{clip.id}_{start_ms}_{end_ms}")
+        if start_ms % 1000 == end_ms % 1000 == 0:
+            names.append(f"{clip.id}_{start_ms // 1000}_{end_ms // 1000}")
     return names
 
 

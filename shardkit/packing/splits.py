@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from shardkit.annotations.annotation_set import AnnotationSet
+from shardkit.annotations.sources import source_names
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
 from shardkit.taxonomy import UNKNOWN, LabelSet
@@ -44,6 +46,14 @@ def parse_split(text: str) -> dict[str, float]:
             _check_shares(shares)
             return shares
     raise UsageError(f"split {text!r}: the shares add up to {whole:g}, expected 100 or 1, as in {_EXAMPLES}")
+
+
+def default_splits(annotated: AnnotationSet) -> list[str]:
+    """The split of every clip where no shares are given: the first named division's, or else the annotation file's."""
+    scheme = next(iter(annotated.split_sets), None)
+    if scheme is not None:
+        return [clip.splits.get(scheme, "") for clip in annotated.clips]
+    return [clip.split or "" for clip in annotated.clips]
 
 
 def assign_splits(
@@ -128,7 +138,7 @@ def _divide(
 
 def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     if group == "id":
-        return _source_names(clips)
+        return source_names(clips)
     if group == "media":
         return [_tagged("media", clip.media) if clip.media else _tagged("id", clip.id) for clip in clips]
     known = {name for clip in clips for name in clip.columns}
@@ -142,22 +152,6 @@ def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
         _tagged("id", clip.id) if (value := clip.columns.get(group)) is None else _tagged("column", str(value))
         for clip in clips
     ]
-
-
-def _source_names(clips: Sequence[Clip]) -> list[str]:
-    """The first id, by name, of all clips of a source: those that share an id or a media file."""
-    upper: dict[str, str] = {}
-    first_of: dict[str, str] = {}
-
-    def top(id: str) -> str:
-        while (above := upper.setdefault(id, id)) != id:
-            upper[id] = id = upper[above]
-        return id
-
-    for clip in clips:
-        names = sorted((top(clip.id), top(first_of.setdefault(clip.media, clip.id) if clip.media else clip.id)))
-        upper[names[1]] = names[0]
-    return [top(clip.id) for clip in clips]
 
 
 def _tagged(kind: str, name: str) -> str:

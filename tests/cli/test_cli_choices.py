@@ -6,7 +6,7 @@ import pytest
 from command_line import run
 
 import shardkit
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations import FormatName, LevelNames
 from shardkit.cli import app
 from shardkit.loading.config import MODALITIES
 from shardkit.packing.job import EngineName
@@ -31,6 +31,7 @@ def choices(annotation):
     ("offered", "taken"),
     [
         (app.Format, choices(FormatName)),
+        (app.Names, choices(LevelNames)),
         (app.Fit, choices(PACK["fit"])),
         (app.Fit | None, choices(INDEX["fit"])),
         (app.Require, choices(INDEX["require"])),
