@@ -522,11 +522,30 @@ def _work_folder(out: Path) -> Iterator[None]:
 
 
 def _annotations(options: argparse.Namespace) -> AnnotationSet:
-    pairs = [pair.partition("=") for pair in options.column]
-    if bad := [pair for pair in pairs if not all(pair)]:
-        raise UsageError(f"--column {''.join(bad[0])}: OURS=THEIRS is needed, such as id=ytid")
-    column = {ours: theirs for ours, _, theirs in pairs}
-    return read_annotations(options.annotations, AnnotationRequest(format=options.format, column=column))
+    request = AnnotationRequest(
+        format=options.format,
+        column=_pairs("--column", options.column, "OURS=THEIRS is needed, such as id=ytid"),
+        also=_pairs("--also", options.also, "ROLE=FILE is needed, such as audio=AVVP_eval_audio.csv"),
+        duration_s=options.duration,
+    )
+    annotated = read_annotations(options.annotations, request)
+    if annotated.format == "ave":
+        raise UsageError(
+            f"{options.annotations}: AVE's times are those within its ten-second clips, and where these are in their "
+            "sources it does not say; take the clips that its authors publish, or give a table of AudioSet's segments "
+            "(--column id=YTID --column start_s=start_seconds --column end_s=end_seconds)"
+        )
+    return annotated
+
+
+def _pairs(option: str, said: Sequence[str], needed: str) -> dict[str, str]:
+    pairs = {}
+    for pair in said:
+        name, _, value = pair.partition("=")
+        if not (name and value):
+            raise UsageError(f"{option} {pair}: {needed}")
+        pairs[name] = value
+    return pairs
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -595,6 +614,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder that the media go to")
     parser.add_argument("--format", default="auto", help="of the annotation file (auto)")
     parser.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="for tables, as in pack")
+    parser.add_argument("--also", action="append", default=[], metavar="ROLE=FILE", help="a further file, as in pack")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="length of the source, as in pack")
     parser.add_argument("--url", default=YOUTUBE, help=f"where a source is ({YOUTUBE})")
     parser.add_argument("--whole", action="store_true", help="whole sources as they are; pack cuts")
     parser.add_argument("--height", type=int, default=480, help="at most, in pixels, where there is a choice (480)")

@@ -12,8 +12,9 @@ from pack_runs import SMALL, contents, rejects, unlike
 from synth_media import Variety, synthesise
 
 import shardkit
-from shardkit.annotations import read_annotations
+from shardkit.annotations import AnnotationSet, read_annotations
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
+from shardkit.packing.background import background_clips
 from shardkit.packing.outcome import PackReport
 from shardkit.packing.splits import assign_splits
 
@@ -164,6 +165,13 @@ def test_media_and_background_may_lie_at_different_places(material, with_backgro
             places[which] = f"s3://{name}/{which}"
     shardkit.pack(material.table, out=tmp_path / "out", storage_options=s3.options, workers=2, **places, **SMALL)
     assert not unlike(contents(tmp_path / "out"), with_background.contents)
+
+
+def test_background_trains_in_every_named_division_that_trains():
+    """Of the named divisions, those that have a training split have background in it."""
+    annotated = AnnotationSet("table", 0, (), (), (), (), (), split_sets={"ave": ("train", "test"), "odd": ("a", "b")})
+    (clip,) = background_clips(["deep/street.noise.mp4"], annotated)
+    assert (clip.id, clip.split, clip.splits) == ("street.noise", "train", {"ave": "train"})
 
 
 def test_relabelling_keeps_background(with_background, material, tmp_path):

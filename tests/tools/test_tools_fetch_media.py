@@ -24,11 +24,15 @@ from synth_media import LEAVES, Row, Variety, read_code, write_clip
 from watching import children, wait_until
 
 import shardkit
-from shardkit.annotations import AnnotationSet
+from shardkit.annotations import AnnotationSet, read_annotations
 from shardkit.clip import Clip
+from shardkit.packing.sources import find_sources
+from shardkit.storage.locations import Location
 
 FPS = 10
 SOURCE_S = 20.0
+FILES = Path(__file__).parents[3] / "shared/data/annotations"
+needs_files = pytest.mark.skipif(not FILES.exists(), reason="no ../shared/data with the released annotation files")
 QUICK = ("--sleep", "0", "--limit-rate", "0")
 
 
@@ -415,6 +419,26 @@ def test_rows_that_name_files_and_no_ids_are_refused(tmp_path):
     annotated = AnnotationSet("table", 1, clips, (), (), (), ())
     (result,) = fetch_media.plan(annotated, tmp_path, {}, whole=False, retry_gone=False)
     assert (result.status, result.reason) == (Status.REFUSED, "named_file")
+
+
+@needs_files
+def test_ave_is_refused(tmp_path, capsys):
+    """AVE's file does not say where its clips are in their sources: the first ten seconds would be the wrong ones."""
+    assert fetch_media.main([str(FILES / "AVE-Annotations.txt"), "--out", str(tmp_path / "out")]) == 2
+    assert "AudioSet" in capsys.readouterr().err
+
+
+@needs_files
+@pytest.mark.parametrize(("name", "files"), [("AVO-65.csv", 5959), ("AVVP_eval_audio.csv", 1841)])
+def test_real_files_name_their_spans(tmp_path, name, files):
+    """Every clip of the released files is a ten-second span whose file pack would find."""
+    annotated = read_annotations(FILES / name)
+    planned = fetch_media.plan(annotated, tmp_path, {}, whole=False, retry_gone=False)
+    assert (len(planned), len(annotated.clips)) == (files, files)
+    assert all(isinstance(span, Span) and span.end_s == span.start_s + 10 for span in planned)
+    (tmp_path / f"{planned[-1].stem}.mp4").touch()
+    located, _ = find_sources(annotated.clips, Location.of(tmp_path))
+    assert [each.clip.row for each in located] == list(planned[-1].rows)
 
 
 def test_the_rate_is_kept_on_average(monkeypatch):
