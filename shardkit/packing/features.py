@@ -33,7 +33,7 @@ from shardkit.packing.keys import key_without_ordinal
 from shardkit.packing.settings import PackRequire
 from shardkit.packing.shard_files import BLOCK_BYTES
 from shardkit.packing.shard_plan import ArrayAt, Candidate
-from shardkit.packing.sources import cut_names
+from shardkit.packing.sources import cut_stems
 from shardkit.storage.files import map_file, read_bytes, storage_errors
 from shardkit.storage.locations import URL_MARK, PathLike
 
@@ -196,12 +196,13 @@ class _Hdf5:
         self._shape = shape[1:]
 
     def find(self, candidate: Candidate) -> ArrayAt | None:
-        """Where a clip's array lies."""
-        return ArrayAt(self.input.name, candidate.clip.row - 1)
+        """Where a clip's array lies; background has no row."""
+        row = candidate.clip.row
+        return ArrayAt(self.input.name, row - 1) if row else None
 
     def lacks(self, candidate: Candidate) -> str:
         """What was looked for, of a clip that has no array."""
-        return f"{self.input} has no row {candidate.clip.row}"
+        return f"{self.input} has rows of the annotation file only, and {candidate.key!r} is background"
 
     def source(self, arrays: Iterable[ArrayAt]) -> FeatureSource:  # noqa: ARG002 - a folder needs it
         """What is read when shards are packed."""
@@ -257,7 +258,7 @@ class _Folder:
 
     def _names(self, candidate: Candidate) -> list[str]:
         clip = candidate.clip
-        stems = [candidate.key, key_without_ordinal(clip), *cut_names(clip)]
+        stems = [candidate.key, key_without_ordinal(clip), *cut_stems(clip)]
         if clip.id not in self._cut_ids:
             stems.append(clip.id)
         return [f"{stem}{NPY_SUFFIX}" for stem in dict.fromkeys(stems)]

@@ -12,10 +12,11 @@ import h5py
 import msgpack
 import pytest
 from pack_runs import SMALL, rejects
+from real_clips import CLIPS, needs_clips
 
 import shardkit
 from shardkit.annotations import AnnotationRequest
-from shardkit.errors import UsageError
+from shardkit.errors import TooManyRejectsError, UsageError
 from shardkit.packing.annotation_file import read_annotation_file
 from shardkit.storage.locations import Location
 
@@ -245,3 +246,18 @@ def test_relabel_finds_the_clips_of_a_row_by_their_starts(chapters, tmp_path):
     report = shardkit.relabel(out, comment, also=also | {"actions": actions}, split="100")
     assert (report.relabelled, report.unused, report.unread) == (1, 2, 1)
     assert list(rows_of(out, "label_action", "split").values()) == [([1], "train")]
+
+
+@needs_clips
+def test_the_real_clip_of_llp_is_packed_as_it_was_cut(tmp_path):
+    """LLP's videos are called ID.mp4 and hold ten seconds from somewhere in the source: --already-cut says so."""
+    shutil.copy(CLIPS / "llp__BjCEufrlXm4.mp4", tmp_path / "BjCEufrlXm4.mp4")
+    weak = tmp_path / "AVVP_train.csv"
+    weak.write_text("filename\tevent_labels\nBjCEufrlXm4_20_30\tSpeech,Dog\n")
+    options = {"media": tmp_path, "frames_per_segment": 1, "size": 64, "workers": 1}
+    with pytest.raises(TooManyRejectsError, match="too_short"):
+        shardkit.pack(weak, out=tmp_path / "whole", **options)
+    shardkit.pack(weak, out=tmp_path / "out", already_cut=True, **options)
+    sample = shardkit.open(tmp_path / "out")[0]
+    assert (sample.key, sample.duration_s, len(sample.video)) == ("BjCEufrlXm4_20000", 10.0, 10)
+    assert sample.labels["events"].tolist() == [0, 3]
