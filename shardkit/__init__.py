@@ -7,7 +7,6 @@ shardkit.loader   batches for a training loop
 shardkit.decode   one raw sample of a `webdataset` pipeline
 shardkit.relabel  other labels and splits for packed media
 shardkit.tasks    what batches are for: targets, shuffled segments, pooling, scoring
-shardkit.tasks    targets, segments and metrics of what clips are labelled for
 shardkit.transforms  augmentation and front ends for batches on their device
 """
 
