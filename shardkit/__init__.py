@@ -6,6 +6,7 @@ shardkit.open     a data set: random access, selection
 shardkit.loader   batches for a training loop
 shardkit.decode   one raw sample of a `webdataset` pipeline
 shardkit.relabel  other labels and splits for packed media
+shardkit.tasks    what batches are for: targets, shuffled segments, pooling, scoring
 shardkit.transforms  augmentation and front ends for batches on their device
 """
 
@@ -25,7 +26,7 @@ from shardkit.errors import (
 from shardkit.taxonomy import UNKNOWN, LabelSet, Taxonomy
 
 if TYPE_CHECKING:
-    from shardkit import transforms
+    from shardkit import tasks, transforms
     from shardkit.front_door import index, loader, pack, relabel
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch, Events
@@ -68,6 +69,7 @@ __all__ = [
     "open",
     "pack",
     "relabel",
+    "tasks",
     "transforms",
 ]
 
@@ -95,8 +97,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "transforms":
-        return import_module("shardkit.transforms")
+    if name in ("tasks", "transforms"):
+        return import_module(f"shardkit.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'shardkit' has no attribute {name!r}")

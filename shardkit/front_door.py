@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shardkit.annotations.reading import FormatName
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
+    from shardkit.loading.batch_task import BatchTask
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
     from shardkit.packing.outcome import PackProgress, PackReport
@@ -278,6 +279,7 @@ def loader(
     crop: Literal["center", "random"] | None = "center",
     flip: float = 0.0,
     window_s: float | None = None,
+    segment_s: float | None = None,
     views: int | tuple[int, int] | None = None,
     columns: Sequence[str] = (),
     shuffle: bool = True,
@@ -289,6 +291,10 @@ def loader(
     decoder: Literal["auto", "decord"] = "auto",
     workers: int | None = None,
     worker_type: Literal["process", "thread"] = "process",
+    task: "str | BatchTask | None" = None,
+    supervision: Literal["full", "weak"] = "full",
+    label: str | None = None,
+    level: int | str | None = None,
     transform: "Callable[[Batch], Any] | None" = None,
     on_error: Literal["raise", "skip"] = "raise",
     max_skipped: float = 0.01,
@@ -318,6 +324,9 @@ def loader(
         window_s: Length in seconds of the part of a clip that is loaded: at random with `shuffle`, else from the
             middle; None loads whole clips. Behind the end of a shorter clip is padding; not every clip may be shorter
             by more than a tenth.
+        segment_s: Length in seconds of the segments that windows are cut into, N of them, as far as they are at least
+            half in the window; frames then are T / N of each segment, its own, and windows begin at a segment. None: if
+            `task` needs segments, the length by which frames were packed, else 1; without such a task no segments.
         views: A number V of independent views of every clip, for contrastive training: each has its own window (at
             random, also without `shuffle`), frames, crop and flip, of which something must be drawn; or (windows,
             crops) at fixed places, window by window, for multi-view evaluation. Video becomes [B, V, T, 3, H, W],
@@ -337,6 +346,12 @@ def loader(
         workers: Workers; None: this rank's share of the cores, less one where that leaves at least two.
         worker_type: `process`, or `thread` for notebooks and where there is no memfd; tars that were indexed, not
             packed, are decoded in processes only.
+        task: What `batch.target` is for: `classification`, `avel` (audio-visual event localization), `avvp`
+            (audio-visual video parsing), `cml` (cross-modality localization), or a task of `shardkit.tasks`.
+        supervision: Of avel and avvp: targets a segment (`full`) or a clip (`weak`); `batch.segment_labels` and
+            `batch.segment_targets` are there in any case, to evaluate with.
+        label: Of classification and weak targets: the label set; None where only one will do.
+        level: Of classification: the level of a hierarchy, by name or number; None is the deepest.
         transform: Called with each batch in the training process; what it returns is yielded.
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
@@ -369,6 +384,15 @@ def loader(
     from shardkit.loading.config import LoaderConfig
     from shardkit.loading.loader import Loader
 
+    if isinstance(task, str):
+        from shardkit.tasks import task_of
+
+        task = task_of(task, supervision=supervision, label=label, level=level)
+    elif (supervision, label, level) != ("full", None, None):
+        raise UsageError(
+            f"supervision={supervision!r}, label={label!r}, level={level!r} say which targets a task has, and task is "
+            f"{task!r}: name one, such as task='classification'; one of your own has them already"
+        )
     return Loader(
         source,
         LoaderConfig(
@@ -381,6 +405,7 @@ def loader(
             crop=crop,
             flip=flip,
             window_s=window_s,
+            segment_s=segment_s,
             views=views,
             columns=_names("columns", columns),
             shuffle=shuffle,
@@ -392,6 +417,7 @@ def loader(
             decoder=decoder,
             workers=workers,
             worker_type=worker_type,
+            task=task,
             transform=transform,
             on_error=on_error,
             max_skipped=max_skipped,

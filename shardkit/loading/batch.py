@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shardkit.errors import UsageError
+from shardkit.loading.segments_view import SegmentsView, segments_view
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -55,6 +58,8 @@ class Batch:
     """bool [B]."""
     has_audio: Tensor
     """bool [B]."""
+    background: Tensor
+    """bool [B]: clips that are known to have no event (flag `background`)."""
     weight: Tensor
     """float32 [B]: 1 for a real clip, 0 for padding and for clips that could not be loaded."""
     loss_scale: float
@@ -70,6 +75,8 @@ class Batch:
     features: dict[str, Tensor] = field(default_factory=dict)
     """Feature name to float32 [B, …]: arrays that were packed with the clips, such as `vggish` [B, 10, 128]; zeros for
     a clip that has none."""
+    segment_s: float | None = None
+    """Length of a segment in seconds; None without segments."""
     segment_count: Tensor | None = None
     """int64 [B]: of the N segments of the window, those that lie in the clip; None without segments."""
     segment_targets: dict[str, Tensor] = field(default_factory=dict)
@@ -78,8 +85,37 @@ class Batch:
     segment_labels: Tensor | None = None
     """int64 [B, N]: class of the event that is both heard and seen, C (the last one) for background, -100 behind the
     clip's end. The lowest class where there are several."""
+    segment_source: dict[str, Tensor] = field(default_factory=dict)
+    """`audio` and `visual` to int64 [B, N, 2]: which clip (place in the batch) and which of its segments each segment
+    was before `shardkit.tasks.SegmentShuffle` moved it; empty where it moved nothing."""
     target: Tensor | None = None
     """What the loader's `task` trains and evaluates against; see there."""
+
+    def segments_view(self, context_s: float | None = None) -> SegmentsView:
+        """Video and audio segment by segment: views of the batch's memory, where they can be.
+
+        N segments of T frames have K = T / N frames each. Of S samples, N * segment_s seconds, a segment has
+        floor(S / N), and segment k begins at sample floor(k * S / N): where N does not divide S, the one sample
+        between some neighbours belongs to neither. The sample rate is S / (N * segment_s), whatever the audio has been
+        resampled to.
+
+        Args:
+            context_s: Length of each segment's sound, around its middle, such as VGGish's 0.96 s: L = round(context_s *
+                rate) samples from floor((k + 1/2) * S / N - L / 2) on, with zeros beyond both ends of the window. None:
+                the segment's own.
+
+        Raises:
+            UsageError: The batch has no segments, or has views, or frames that do not divide among segments.
+        """
+        if self.segment_count is None or self.segment_labels is None or self.segment_s is None:
+            raise UsageError("this batch has no segments: give the loader segment_s=, or a task that needs them")
+        return segments_view(
+            self.video,
+            self.audio,
+            segments=self.segment_labels.shape[1],
+            segment_s=self.segment_s,
+            context_s=context_s,
+        )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -107,7 +143,7 @@ class Batch:
         held = [getattr(self, f.name) for f in fields(self)] + [
             getattr(self.events, f.name) for f in fields(self.events)
         ]
-        for named in (self.labels, self.columns, self.features, self.segment_targets):
+        for named in (self.labels, self.columns, self.features, self.segment_targets, self.segment_source):
             held += named.values()
         return [value for value in held if isinstance(value, Tensor)]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from shardkit.errors import UsageError
@@ -14,10 +15,13 @@ from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
 from shardkit.loading.plan import VIEW_FIELDS, Rows
 from shardkit.planning.sampling import clip_events
+from shardkit.planning.segments import EventColumns, SegmentGrid, event_targets, grid_labels
 from shardkit.taxonomy import UNKNOWN
 
 Slots = Mapping[str, npt.NDArray[Any]]
 
+BACKGROUND = "background"
+"""Flag of clips that are known to have no event."""
 NO_CLIP = -1
 """Row of a slot for which there is no clip: none in the whole batch could be loaded."""
 
@@ -25,7 +29,14 @@ NO_CLIP = -1
 class Collator:
     """Makes batches of one data set; its per-clip work is NumPy's."""
 
-    def __init__(self, dataset: Dataset, columns: tuple[str, ...], *, views: int | None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        columns: tuple[str, ...],
+        *,
+        views: int | None,
+        segments: SegmentGrid | None = None,
+    ) -> None:
         unknown = set(columns).difference(dataset.manifest.columns)
         if unknown:
             raise UsageError(
@@ -35,6 +46,8 @@ class Collator:
         self._dataset = dataset
         self._columns = columns
         self._views = views
+        self._segments = segments
+        self._background = _flagged(dataset.index.batch.column("flags"), BACKGROUND)
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
         index = dataset.index
         # Once: what Arrow needs for a view is more than what a batch takes out of it.
@@ -87,9 +100,11 @@ class Collator:
             loss_scale=loss_scale,
             epoch=epoch,
             positions=torch.from_numpy(positions),
+            background=torch.from_numpy(self._background[safe] & there),
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe, there) for name in self._columns},
             **small,
+            **({} if self._segments is None else self._of_segments(self._segments, safe, there, slots["window_s"])),
         )
 
     def _labels(self, rows: Rows, there: npt.NDArray[np.bool_]) -> dict[str, torch.Tensor]:
@@ -132,11 +147,54 @@ class Collator:
             offsets=torch.from_numpy(np.searchsorted(kept_of, np.arange(len(counts) + 1))),
         )
 
+    def _of_segments(
+        self,
+        grid: SegmentGrid,
+        rows: Rows,
+        there: npt.NDArray[np.bool_],
+        windows_s: npt.NDArray[np.float64],
+    ) -> dict[str, Any]:
+        """The batch's fields that say what is in its segments; `windows_s` is [B, 2]."""
+        index = self._dataset.index
+        which, counts = ragged_places(index.event_offsets, rows)
+        columns = EventColumns(
+            index.event_start_s[which],
+            index.event_end_s[which],
+            index.event_class_id[which].astype(np.int64),
+            index.event_modality[which].astype(np.int64),
+            np.repeat(np.arange(len(rows)), counts),
+        )
+        durations_s, starts_s = index.duration_s[rows], windows_s[:, 0]
+        classes = len(self._dataset.manifest.event_classes)
+        target = event_targets(grid, columns, durations_s, starts_s, classes=classes)
+        for marks in target:
+            marks[~there] = False
+        real = np.where(there, grid.real(durations_s, starts_s), 0)
+        both = target.av
+        return {
+            "segment_s": grid.segment_s,
+            "segment_count": torch.from_numpy(real),
+            "segment_targets": {
+                name: torch.from_numpy(marks.astype(np.float32))
+                for name, marks in (("audio", target.audio), ("visual", target.visual), ("av", both))
+            },
+            "segment_labels": torch.from_numpy(grid_labels(both, real)),
+        }
+
     def _column(self, name: str, rows: Rows, there: npt.NDArray[np.bool_]) -> Any:
         values = self._dataset.index.column(name).take(pa.array(rows))
         if self._numeric[name]:
             return torch.from_numpy(np.where(there, values.to_numpy(zero_copy_only=False), 0))
         return [value if real else None for value, real in zip(values.to_pylist(), there, strict=True)]
+
+
+def _flagged(flags: pa.Array, flag: str) -> npt.NDArray[np.bool_]:
+    """Which rows of the column have a flag."""
+    offsets = flags.offsets.to_numpy(zero_copy_only=True)
+    hits = np.flatnonzero(pc.equal(flags.values, flag).to_numpy(zero_copy_only=False))
+    found = np.zeros(len(flags), dtype=np.bool_)
+    found[np.searchsorted(offsets, hits, side="right") - 1] = True
+    return found
 
 
 def _is_numeric(column: pa.Array) -> bool:

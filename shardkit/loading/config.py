@@ -9,6 +9,7 @@ import torch
 
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
+from shardkit.loading.batch_task import BatchTask
 from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import PathLike
@@ -32,6 +33,7 @@ class LoaderConfig:
     crop: Literal["center", "random"] | None = "center"
     flip: float = 0.0
     window_s: float | None = None
+    segment_s: float | None = None
     views: int | tuple[int, int] | None = None
     columns: tuple[str, ...] = ()
     shuffle: bool = True
@@ -43,6 +45,7 @@ class LoaderConfig:
     decoder: Literal["auto", "decord"] = "auto"
     workers: int | None = None
     worker_type: Literal["process", "thread"] = "process"
+    task: BatchTask | None = None
     transform: Callable[[Batch], Any] | None = None
     on_error: Literal["raise", "skip"] = "raise"
     max_skipped: float = 0.01
@@ -86,6 +89,10 @@ class LoaderConfig:
             raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed")
         if self.window_s is not None:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
+        if self.segment_s is not None:
+            _check_number("segment_s", self.segment_s, SECONDS, needed="a number of seconds above 0")
+        if self.has_segments:
+            self._check_segments()
         _check_number("timeout_s", self.timeout_s, SECONDS, needed="a number of seconds above 0")
         _check_number("max_skipped", self.max_skipped, SHARE, needed="a share from 0 to 1")
         if self.transform is not None and not callable(self.transform):
@@ -94,6 +101,23 @@ class LoaderConfig:
             raise UsageError(
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
                 "use worker_type='process' or verify=True",
+            )
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether windows are cut into segments."""
+        return self.segment_s is not None or (self.task is not None and self.task.needs_segments)
+
+    def _check_segments(self) -> None:
+        if self.views is not None:
+            raise UsageError(
+                f"views={self.views!r} do not go with segments: labels of segments are those of one window; leave "
+                "views out, or segment_s and the task"
+            )
+        if self.frame_choice == "contiguous":
+            raise UsageError(
+                "frame_choice='contiguous' does not go with segments: neighbouring frames would all lie in one or two "
+                "of them; choose 'uniform' or 'random', in shards that were packed with --frames-per-segment"
             )
 
     def _check_views(self) -> None:

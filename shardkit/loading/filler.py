@@ -78,7 +78,8 @@ class SlotFiller:
         self._plan = plan
         self._frames = self._sound = None
         if plan.video is not None:
-            self._frames = FrameFiller(index, plan.video, plan.rules, frame_codec(index, plan.video))
+            codec = frame_codec(index, plan.video)
+            self._frames = FrameFiller(index, plan.video, plan.rules, codec, segments=plan.segments)
         if plan.audio is not None:
             self._sound = sound_filler(index, plan.audio, verify=plan.verify)
         self.tally = Tally()
@@ -195,6 +196,9 @@ class SlotFiller:
         duration_s, window_s = float(self._index.duration_s[row]), self._plan.window_s
         if window_s is None:
             return [(0.0, duration_s)] * len(views)
+        grid, rules = self._plan.segments, self._plan.rules
+        if grid is not None:
+            return [grid.place(duration_s, share=view.window, drawn=rules.random_window) for view in views]
         return [place_window(duration_s, window_s, share=view.window) for view in views]
 
     def _wanted(self, clip: Planned) -> tuple[int, list[tuple[int, int]], list[Bytes]]:

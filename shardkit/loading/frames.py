@@ -4,6 +4,7 @@ Every stored frame that any view wants is read, checked and decoded once.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from shardkit.loading.frame_codecs import FrameCodec
 from shardkit.loading.frame_places import Cut, FramePlaces, wanted_frames
 from shardkit.loading.plan import Bytes, Slot, VideoPlan
 from shardkit.planning.sampling import FrameSampling, choose_frames, frames_inside
+from shardkit.planning.segments import SegmentGrid
 from shardkit.planning.views import View, ViewRules
 
 
@@ -76,11 +78,21 @@ class FramePart:
 class FrameFiller:
     """Makes the frame parts of one clip after another."""
 
-    def __init__(self, index: ClipIndex, plan: VideoPlan, rules: ViewRules, codec: FrameCodec) -> None:
+    def __init__(
+        self,
+        index: ClipIndex,
+        plan: VideoPlan,
+        rules: ViewRules,
+        codec: FrameCodec,
+        *,
+        segments: SegmentGrid | None = None,
+    ) -> None:
+        """Makes a filler; with `segments`, every one has as many frames as another, and they are its own."""
         self._index = index
         self._plan = plan
         self._rules = rules
         self._codec = codec
+        self._segments = segments
         self._sampling = None if plan.sampling is None else FrameSampling.from_json(plan.sampling)
 
     def part(self, row: int, views: Sequence[View], windows_s: Sequence[tuple[float, float]]) -> FramePart:
@@ -89,15 +101,7 @@ class FrameFiller:
         height, width = int(index.height[row]), int(index.width[row])
         whole = (height, width) == (plan.height, plan.width)
         cuts, counts = [], []
-        for view, (first, end) in zip(views, self._inside(row, windows_s), strict=True):
-            chosen, count = choose_frames(
-                first,
-                end,
-                count=plan.frames,
-                choice=self._rules.frame_choice,
-                share=view.frames,
-                drawn=self._rules.drawn_frames,
-            )
+        for view, (chosen, count) in zip(views, self._chosen(row, views, windows_s), strict=True):
             top, left = (0, 0) if whole else self._rules.crop_of(view, height, width, plan.height, plan.width)
             cuts.append(Cut(chosen, top, left, view.flip))
             counts.append(count)
@@ -105,16 +109,49 @@ class FrameFiller:
             row, cuts, counts, times_s=index.frame_time_s.row(row), size=(height, width), codec=self._codec
         )
 
+    def _chosen(
+        self, row: int, views: Sequence[View], windows_s: Sequence[tuple[float, float]]
+    ) -> list[tuple[list[int], int]]:
+        """The stored frames that each view shows, T of them, and how many of these are real."""
+        wanted, grid = self._plan.frames, self._segments
+        if grid is None:
+            inside = self._inside(row, windows_s)
+            return [self._of(first, end, wanted, view) for view, (first, end) in zip(views, inside, strict=True)]
+        instants_s, duration_s = self._instants_s(row), float(self._index.duration_s[row])
+        chosen = []
+        for view, (start_s, _) in zip(views, windows_s, strict=True):
+            real = int(grid.real(np.float64(duration_s), np.float64(start_s)))
+            bounds = grid.frame_bounds(instants_s, start_s, real)
+            frames = [
+                frame
+                for first, end in pairwise(bounds)
+                for frame in self._of(first, end, wanted // grid.count, view)[0]
+            ]
+            chosen.append((frames + frames[-1:] * (wanted - len(frames)), len(frames)))
+        return chosen
+
+    def _of(self, first: int, end: int, count: int, view: View) -> tuple[list[int], int]:
+        """`count` frames of those from `first` to before `end`, as a view has them."""
+        rules = self._rules
+        return choose_frames(
+            first, end, count=count, choice=rules.frame_choice, share=view.frames, drawn=rules.drawn_frames
+        )
+
     def _inside(self, row: int, windows_s: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
         """First and last + 1 of the stored frames in each window."""
-        index = self._index
-        times_s = index.frame_time_s.row(row)
-        stored = len(times_s)
-        duration_s = float(index.duration_s[row])
+        duration_s = float(self._index.duration_s[row])
         if all(window_s == (0.0, duration_s) for window_s in windows_s):
-            return [(0, stored)] * len(windows_s)
-        # A picture is shown from its time on, a sampled frame stands for what is around its instant.
-        instants_s = times_s if self._sampling is None else self._sampling.instants(duration_s)
-        if len(instants_s) != stored:
-            raise DataError(f"{stored} frames in the index, its sampling says {len(instants_s)}")
+            return [(0, len(self._index.frame_time_s.row(row)))] * len(windows_s)
+        instants_s = self._instants_s(row)
         return [frames_inside(instants_s, *window_s) for window_s in windows_s]
+
+    def _instants_s(self, row: int) -> npt.NDArray[np.float64]:
+        """When the stored frames of a clip stand for what is seen."""
+        times_s: npt.NDArray[np.float64] = self._index.frame_time_s.row(row)
+        # A picture is shown from its time on, a sampled frame stands for what is around its instant.
+        if self._sampling is None:
+            return times_s
+        instants_s = self._sampling.instants(float(self._index.duration_s[row]))
+        if len(instants_s) != len(times_s):
+            raise DataError(f"{len(times_s)} frames in the index, its sampling says {len(instants_s)}")
+        return instants_s

@@ -30,6 +30,7 @@ from shardkit.loading.config import LoaderConfig
 from shardkit.loading.dataset import Dataset, open_dataset
 from shardkit.loading.device import Copier, Copy, device_copier, is_cuda
 from shardkit.loading.engine import Engine
+from shardkit.loading.frame_segments import default_segment_s
 from shardkit.loading.one_thread import OneThread
 from shardkit.loading.ranks import Ranks, local_world_size, node_count, resolve_ranks
 from shardkit.loading.reports import Fault
@@ -123,6 +124,7 @@ class Loader:
         if not len(self.dataset):
             where = "selection" if config.split is None else f"split {config.split!r}"
             raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
+        self.task = None if config.task is None else config.task.bind(dataset.manifest)
         self._plan = clip_plan(
             self.dataset.folder,
             self.dataset.manifest,
@@ -137,6 +139,7 @@ class Loader:
             decoder=config.decoder,
             audio_dtype="int16" if is_cuda(config.device) else "float32",
             verify=config.verify,
+            segment_s=(config.segment_s or default_segment_s(dataset.manifest)) if config.has_segments else None,
         )
         if self._plan.video is None and self._plan.audio is None:
             raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
@@ -145,7 +148,7 @@ class Loader:
         self._nodes = 1 if config.locality is None else node_count()
         self._wanted: tuple[int, int] | None = None
         """Epoch and window whose shards a cache was last asked to keep."""
-        self._collator = Collator(self.dataset, config.columns, views=config.rules.count)
+        self._collator = Collator(self.dataset, config.columns, views=config.rules.count, segments=self._plan.segments)
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
             dataset_digest=self.dataset.manifest.digest(),
@@ -523,6 +526,8 @@ class Loader:
         elif self.config.device is not None:
             batch = batch.to(self.config.device)
         content = batch if self.config.transform is None else self.config.transform(batch)
+        if self.task is not None and isinstance(content, Batch) and content.target is None:
+            content = self.task(content)  # what moved segments has no target for them
         self._delivered = after_step(len(self.dataset), delivered=step.delivered, global_batch=self._global_batch())
         return content
 
@@ -541,7 +546,7 @@ class Loader:
             scale = loss_scale(
                 len(self.dataset), delivered=step.delivered, world=world, batch_size=self.config.batch_size
             )
-        return self._collator.batch(
+        batch = self._collator.batch(
             engine.ring.lease(step.buffer),
             rows,
             weight=weight,
@@ -549,6 +554,7 @@ class Loader:
             epoch=step.epoch,
             positions=step.positions,
         )
+        return batch if self.task is None else self.task(batch)
 
     def _repair(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from shardkit.planning.segments import SegmentGrid
 from shardkit.planning.views import ViewRules
 
 ALIGNMENT = 64
@@ -75,6 +76,8 @@ class ClipPlan:
     verify: bool
     packed: bool = True
     """Whether shardkit wrote the shards."""
+    segments: SegmentGrid | None = None
+    """The segments of every window, if it has any: frames lie in them, and windows begin at one."""
 
     def to_json(self) -> str:
         """The plan as a worker process gets it."""
@@ -85,10 +88,12 @@ class ClipPlan:
         """The inverse of `to_json`."""
         data = json.loads(text)
         video, audio, rules = data.pop("video"), data.pop("audio"), data.pop("rules")
+        segments = data.pop("segments")
         return cls(
             rules=ViewRules(**rules),
             video=None if video is None else VideoPlan(**video),
             audio=None if audio is None else AudioPlan(**audio),
+            segments=None if segments is None else SegmentGrid(**segments),
             **data,
         )
 

@@ -7,14 +7,18 @@ import numpy as np
 from shardkit.errors import UsageError
 from shardkit.format.index import ClipIndex
 from shardkit.format.manifest import Manifest
+from shardkit.loading.frame_segments import segment_frames
 from shardkit.loading.plan import AudioPlan, ClipPlan, Rows, VideoPlan
 from shardkit.planning.sampling import fixed_frame_count
+from shardkit.planning.segments import SegmentGrid
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import Location
 
 WINDOW_SLACK = 1.1
 """A window may be this much longer than the longest clip: clips of nominally ten seconds often miss some frames of
 them, and a model may want 10.24. Beyond, it is a mistake, such as milliseconds for seconds."""
+WHOLE_S = 1e-6
+"""A window that misses a multiple of its segments by no more than this is one: 0.1 * 3 is more than three tenths."""
 
 
 def clip_plan(
@@ -32,6 +36,7 @@ def clip_plan(
     decoder: Literal["auto", "decord"] = "auto",
     audio_dtype: Literal["float32", "int16"] = "float32",
     verify: bool = True,
+    segment_s: float | None = None,
 ) -> ClipPlan:
     """The plan for the clips `rows` of an index.
 
@@ -42,9 +47,12 @@ def clip_plan(
     with_audio = rows[index.audio_bytes[rows] > 0] if "audio" in modalities else rows[:0]
     if window_s is not None:
         _check_window(folder, index, rows, window_s)
+    grid = None if segment_s is None else _grid(folder, index, rows, segment_s, window_s)
     video = audio = None
     if len(with_video):
         height, width = _frame_size(folder, index, with_video, size, crop)
+        if grid is not None:
+            frames = segment_frames(folder, manifest, index, with_video, grid, frames=frames)
         counts = index.frame_time_s.counts(with_video)
         video = VideoPlan(
             frames=frames or fixed_frame_count(counts, index.duration_s[with_video], window_s=window_s),
@@ -71,6 +79,8 @@ def clip_plan(
                 )
         rate_hz = int(index.audio_rate_hz[with_audio[0]])
         span_s = float(index.duration_s[with_audio].max()) if window_s is None else window_s
+        if grid is not None:
+            span_s = grid.span_s
         audio = AudioPlan(
             rate_hz,
             channels=int(index.audio_channels[with_audio[0]]),
@@ -78,7 +88,7 @@ def clip_plan(
             codec=manifest.settings["audio_codec"],
             dtype=audio_dtype,
         )
-    plan = ClipPlan(video, audio, window_s, rules, verify, manifest.packed)
+    plan = ClipPlan(video, audio, window_s, rules, verify, manifest.packed, grid)
     _check_views(folder, index, rows, with_video, plan)
     return plan
 
@@ -104,6 +114,17 @@ def _check_views(folder: Location, index: ClipIndex, rows: Rows, with_video: Row
             f"{folder}: views={rules.grid or rules.independent}: all views of a clip would be the same, since no clip "
             "has room for another; choose a shorter window_s, a smaller size, or fewer frames",
         )
+
+
+def _grid(folder: Location, index: ClipIndex, rows: Rows, segment_s: float, window_s: float | None) -> SegmentGrid:
+    """The segments of every window; of the longest clip where no window is asked for."""
+    grid = SegmentGrid.over(float(index.duration_s[rows].max()) if window_s is None else window_s, segment_s)
+    if window_s is not None and abs(grid.span_s - window_s) > WHOLE_S:
+        raise UsageError(
+            f"{folder}: window_s={window_s:g} is no multiple of segment_s={segment_s:g}, and windows hold whole "
+            f"segments: choose {grid.span_s:g}, say"
+        )
+    return grid
 
 
 def _check_window(folder: Location, index: ClipIndex, rows: Rows, window_s: float) -> None:

@@ -33,6 +33,7 @@ class Domain(IntEnum):
     PACKING = 5
     FRAMES = 6
     FLIP = 7
+    SEGMENTS = 9
 
 
 def splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -51,6 +51,7 @@ def test_a_batch_has_the_documented_shapes_and_types(packed):
         "audio_samples": ("int64", (4,)),
         "has_video": ("bool", (4,)),
         "has_audio": ("bool", (4,)),
+        "background": ("bool", (4,)),
         "weight": ("float32", (4,)),
         "positions": ("int64", (4,)),
     }

@@ -1,0 +1,24 @@
+"""BatchTask: what a loader's batches are for. `shardkit.tasks` has the tasks; a loader only knows this."""
+
+from typing import Protocol
+
+from shardkit.format.manifest import Manifest
+from shardkit.loading.batch import Batch
+
+
+class BatchTask(Protocol):
+    """Sets `batch.target`; the same batch always gets the same."""
+
+    @property
+    def needs_segments(self) -> bool:
+        """Whether batches must have segments."""
+
+    def bind(self, manifest: Manifest) -> "BatchTask":
+        """The task for a data set.
+
+        Raises:
+            UsageError: The data set does not have the labels that it needs; names those there are.
+        """
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with its target, on whichever device it is."""
