@@ -37,6 +37,7 @@ FLOORS = {
 HOMES = {
     "torch": {"loading", "tasks", "transforms"},
     "torchaudio": {"transforms"},
+    "torchmetrics": {"tasks"},
     "av": {"media"},
     "decord": {"media"},
     "simplejpeg": {"media"},
@@ -143,6 +144,7 @@ def test_every_module_has_a_floor():
         ("import shardkit.indexing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
         ("import shardkit.indexing.run", {"torch", "av", "decord", "simplejpeg", "fsspec", "webdataset"}),
         ("import shardkit.loading.loader", {"av", "decord", "fsspec", "webdataset"}),
+        ("import shardkit.tasks", {"torchmetrics"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_needs(statement, forbidden):
