@@ -20,8 +20,8 @@ class Objective(Protocol):
     def losses(self, output: Any, batch: Batch) -> Tensor:
         """Float [B]: each clip's loss, 0 where nothing of it is known."""
 
-    def metric(self) -> Metric:
-        """A new one."""
+    def metric(self, batch: Batch) -> Metric:
+        """A new one, for batches like this."""
 
     def update(self, metric: Any, output: Any, batch: Batch) -> None:
         """Shows the metric a batch."""
@@ -42,7 +42,7 @@ class Classification:
             return F.binary_cross_entropy_with_logits(output.float(), batch.target, reduction="none").mean(dim=1)
         return F.cross_entropy(output.float(), batch.target, ignore_index=UNKNOWN, reduction="none")
 
-    def metric(self) -> ClassificationMetrics:
+    def metric(self, batch: Batch) -> ClassificationMetrics:  # noqa: ARG002 - all batches are alike
         """Accuracy, mAP, mAUC."""
         return ClassificationMetrics(self.classes, multilabel=self.multilabel)
 
@@ -75,7 +75,7 @@ class Localization:
         losses = F.cross_entropy(scores, batch.target, ignore_index=UNKNOWN, reduction="none")
         return losses.sum(dim=1) / (batch.target != UNKNOWN).sum(dim=1).clamp(min=1)
 
-    def metric(self) -> AVELMetrics:
+    def metric(self, batch: Batch) -> AVELMetrics:  # noqa: ARG002 - all batches are alike
         """Accuracy over segments."""
         return AVELMetrics(self.classes)
 
@@ -98,6 +98,13 @@ class CrossModality:
 
     def __init__(self, *, margin: float) -> None:
         self.margin = margin
+        self.training: CMLMetrics | None = None
+        """Knows where events of training clips start."""
+
+    def see_training(self, batch: Batch) -> None:
+        """Counts where the events of training clips start: what always says the commonest place reaches so much."""
+        self.training = self.training or CMLMetrics(batch.target.shape[1])
+        self.training.update_prior(batch.target, batch.weight)
 
     def losses(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """`output` [B, N, D], twice."""
@@ -108,9 +115,10 @@ class CrossModality:
         known = torch.arange(losses.shape[1], device=losses.device) < batch.segment_count.unsqueeze(1)
         return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
-    def metric(self) -> CMLMetrics:
-        """A2V and V2A."""
-        return CMLMetrics()
+    def metric(self, batch: Batch) -> CMLMetrics:
+        """A2V and V2A, and what chance and the commonest place reach."""
+        prior = None if self.training is None else self.training.train_starts
+        return CMLMetrics(batch.target.shape[1], prior=prior)
 
     def update(self, metric: CMLMetrics, output: tuple[Tensor, Tensor], batch: Batch) -> None:
         """See Objective."""

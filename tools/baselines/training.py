@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torchmetrics import Metric
 
 import shardkit
 from shardkit.loading.batch import Batch
@@ -47,6 +48,15 @@ class Outcome:
     def wait_share(self) -> float:
         """Of the training time."""
         return self.wait_s / self.train_s if self.train_s else 0.0
+
+    @property
+    def waiting(self) -> str:
+        """The same as a sentence."""
+        first = self.start_wait_s / self.train_s if self.train_s else 0.0
+        return (
+            f"{self.wait_share:.1%} of {self.train_s:.1f} s of training spent waiting for batches, "
+            f"{first:.1%} for the first ones of its epochs"
+        )
 
 
 @dataclass(slots=True)
@@ -119,6 +129,10 @@ class Run:
                 self.progress.epoch += 1
                 self._save()
         self.model.load_state_dict(self.best)
+        if isinstance(self.objective, CrossModality):
+            with self._loader("train", modalities=("audio",), shuffle=False) as loader:
+                for batch in loader:
+                    self.objective.see_training(batch)
         tests = {}
         for name in self.config.tests:
             with self._loader("test", swapped_audio if name == "audio_swapped" else None) as loader:
@@ -134,38 +148,29 @@ class Run:
             progress.wait_s,
             progress.start_wait_s,
         )
-        self._say(
-            f"{outcome.wait_share:.1%} of {outcome.train_s:.1f} s of training spent waiting for batches, "
-            f"{progress.start_wait_s / max(progress.train_s, 1e-9):.1%} for the first ones of its epochs"
-        )
+        self._say(outcome.waiting)
         return outcome
 
     def _say(self, text: str) -> None:
         if self.ranks.is_first:
             self.say(f"{self.config.name} seed {self.seed}: {text}")
 
-    def _loader(self, split: str, transform: Callable[[Batch], Batch] | None = None) -> Loader:
+    def _loader(self, split: str, transform: Callable[[Batch], Batch] | None = None, **changes: Any) -> Loader:
         is_train = split == "train"
         task = self.config.task
         dataset = shardkit.open(self.data / self.config.data)
         if is_train and self.config.permute_labels:
             transform = _permuted(dataset.select(split=split), task.level, seed=self.seed)
-        return shardkit.loader(
-            dataset,
-            split=split,
-            shuffle=is_train,
-            seed=self.seed,
-            task=task.name,
-            **{
-                name: value
-                for name, value in (("label", task.label), ("level", task.level), ("supervision", task.supervision))
-                if value not in (None, "full")
-            },
-            device=self.ranks.device if self.ranks.device.type == "cuda" else None,
-            transform=transform,
+        chosen = {"label": task.label, "level": task.level, "supervision": task.supervision}
+        options = {
+            "shuffle": is_train,
+            **{name: value for name, value in chosen.items() if value is not None},
+            "device": self.ranks.device if self.ranks.device.type == "cuda" else None,
             **self.config.loader,
             **(self.config.train_loader if is_train else {}),
-        )
+            **changes,
+        }
+        return shardkit.loader(dataset, split=split, seed=self.seed, task=task.name, transform=transform, **options)
 
     def _build(self) -> None:
         config, train = self.config, self.loaders["train"]
@@ -224,9 +229,12 @@ class Run:
     @torch.no_grad()
     def _evaluated(self, loader: Loader) -> Values:
         self.model.eval()
-        metric = self.objective.metric().to(self.ranks.device)
+        metric: Metric | None = None
         for batch in loader:
+            if metric is None:
+                metric = self.objective.metric(batch).to(self.ranks.device)
             self.objective.update(metric, self._output(batch), batch)
+        assert metric is not None, "a loader has a batch at least"
         values: Values = metric.compute()
         return values
 
