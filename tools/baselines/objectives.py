@@ -51,7 +51,7 @@ class Classification:
         metric.update(output.float(), batch.target, batch.weight)
 
     def score(self, values: Mapping[str, float]) -> float:
-        """mAP of several classes a clip, else accuracy."""
+        """Accuracy; of several classes a clip mAP."""
         return values["mAP" if self.multilabel else "acc"]
 
 
@@ -93,7 +93,7 @@ class CrossModality:
     """CML: sound and picture of an event's segment are to be close, those of a background segment of the clip are not.
 
     The contrastive loss of Hadsell, Chopra and LeCun (2006) on euclidean distances, as AVE's `cmm_train.py` has it:
-    d² where they belong together, max(0, margin − d)² where they do not.
+    d² where they belong together, max(0, margin - d)² where they do not.
     """
 
     def __init__(self, *, margin: float) -> None:

@@ -1,10 +1,10 @@
 """What shuffles do to a matcher that makes no mistake.
 
-The clips say in sound and picture which second it is (`synthetic`, `spelled`), and an event of one second is to be found
-by it. Where both modalities are shuffled alike, what is heard at a place is still seen there; where each is shuffled by
-itself, it is seen at the same place by chance only. What counts is therefore the place of the query: a model that says
-"this sound belongs to that picture" says so of two places in time. Beside it stands the other reading: each modality's
-event has moved (`segment_targets`), and a matcher that never fails finds it wherever it is.
+The clips say in sound and picture which second it is (`synthetic`, `spelled`), and an event of one second is to be
+found by it. Where both modalities are shuffled alike, what is heard at a place is still seen there; where each is
+shuffled by itself, it is seen at the same place by chance only. What counts is therefore the place of the query: a
+model that says "this sound belongs to that picture" says so of two places in time. Beside it stands the other reading:
+each modality's event has moved (`segment_targets`), and a matcher that never fails finds it wherever it is.
 """
 
 from collections.abc import Callable, Sequence

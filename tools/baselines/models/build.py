@@ -45,7 +45,7 @@ def build(spec: Mapping[str, Any], *, classes: int) -> nn.Module:
     """The model that a specification describes, with fresh weights.
 
         {kind: clip, audio: ENCODER, visual: ENCODER, head: HEAD}         batch → [B, classes]
-        {kind: ave, audio: ENCODER, visual: ENCODER, …, pool: max}        batch → [B, N, classes + 1] (and [B, classes + 1])
+        {kind: ave, audio: ENCODER, visual: ENCODER, …, pool: max}        batch → [B, N, classes + 1]; a pool adds clips
         {kind: avdln, audio: ENCODER, visual: ENCODER, …}                 batch → [B, N, D], twice
 
     Where ENCODER and HEAD are {kind: NAME, …} with what the class takes. `pool` is for weak supervision.

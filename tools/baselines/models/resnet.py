@@ -9,7 +9,7 @@ from tools.baselines.models.huggingface import transformers
 
 
 class ResNet(nn.Module):
-    """Pictures to tokens: the places of the last stage's map, 7 × 7 of a picture of 224 pixels.
+    """Pictures to tokens: the places of the last stage's map, 7 by 7 of a picture of 224 pixels.
 
     Args:
         weights: Folder or name that `ResNetModel.from_pretrained` takes; None: random weights.

@@ -6,7 +6,7 @@ from shardkit.transforms import Normalize
 
 
 class VisualCNN(nn.Module):
-    """Pictures to tokens, one for each of the regions of 16 × 16 pixels that a picture is tiled into.
+    """Pictures to tokens, one for each of the regions of 16 by 16 pixels that a picture is tiled into.
 
     Attributes:
         dim: D, length of a token.

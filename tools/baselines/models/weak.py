@@ -10,8 +10,8 @@ class Weak(nn.Module):
     """Adds clip scores to a model of segments: multiple-instance learning.
 
     A clip has a class where one of its segments has it, and is background where none has any. So what is pooled over
-    segments is by how much a class beats background there; a clip's score of background is 0, which the pooled ones have
-    to beat.
+    segments is by how much a class beats background there; a clip's score of background is 0, which the pooled ones
+    have to beat.
 
     Args:
         segments: Batches to scores [B, N, classes + 1], background last.
