@@ -9,12 +9,13 @@ from shardkit.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from shardkit.annotations.reading import FormatName
+    from shardkit.annotations.request import AnnotationRequest, FormatName, LevelNames
     from shardkit.indexing.outcome import IndexProgress, IndexReport
     from shardkit.loading.batch import Batch
     from shardkit.loading.batch_task import BatchTask
     from shardkit.loading.dataset import Dataset
     from shardkit.loading.loader import Loader
+    from shardkit.loading.where import Where
     from shardkit.packing.outcome import PackProgress, PackReport
     from shardkit.packing.relabel import RelabelReport
     from shardkit.planning.sampling import FrameChoice, FrameSampling
@@ -25,10 +26,15 @@ PathLike = str | os.PathLike[str]
 def pack(
     annotations: PathLike,
     *,
-    media: PathLike,
+    media: PathLike | None = None,
     out: PathLike,
+    features: Mapping[str, PathLike] | None = None,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     name: str = "clips",
     frames: int | None = None,
     fps: float | None = None,
@@ -43,7 +49,7 @@ def pack(
     audio_codec: Literal["pcm", "flac"] = "pcm",
     audio_rate: int | Literal["native"] = 16000,
     audio_channels: int = 1,
-    require: Literal["av", "audio", "video", "any"] = "av",
+    require: Literal["av", "audio", "video", "any", "features"] | None = None,
     split: str | Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -64,11 +70,23 @@ def pack(
     """Packs annotated clips into tar shards.
 
     Args:
-        annotations: An AVO-65 CSV, or a table (CSV, TSV, JSONL, Parquet); a path or a URL, as `media` and `out` too.
-        media: Folder of the media files; searched with its subfolders, never written to.
+        annotations: The annotation file of AVO-65, AVE, AVVP (LLP) or FGAVE's chapters, or a table (CSV, TSV, JSONL,
+            Parquet); a path or a URL, as `media` and `out` too.
+        media: Folder of the media files; searched with its subfolders, never written to. None: features only, and each
+            clip is as long as its row says.
         out: Folder to write the data set into.
+        features: Name to arrays that were made of the clips before, on a disk of this machine: `FILE.h5:DATASET`, an
+            array for each data row of the annotation file, in its order; or a folder of .npy files that are called
+            KEY.npy, ID_STARTMS.npy, ID_STARTMS_ENDMS.npy, or ID.npy. Stored as float16; all of one have one shape.
         format: `auto` recognises the annotation file's format by its header.
         column: For tables: our column name to the file's, such as `{"id": "ytid"}`.
+        names: For avo65: `inferred` names the classes of levels 2 and 3, which were released as numbers, after
+            Hornbostel and Sachs.
+        also: Role to a further file of the format: for avvp `train`, `val`, `test`, `audio` and `visual`, for chapters
+            the vocabularies `actions` and `materials`, text with a class a line.
+        duration_s: For chapters of one source: its length, where its last chapter ends.
+        split_files: Named divisions into splits: name to split to the file that lists its clips: `.h5` with 0-based row
+            numbers in the dataset `order`, or text with an id, a key or a row of AVE's a line.
         name: Shards are called `NAME-000000.tar`, ….
         frames: Frames a clip: the centres of as many equal parts of its span. 16 where no rule is given.
         fps: Frames a second instead.
@@ -84,9 +102,11 @@ def pack(
         audio_codec: `pcm`, or `flac`: the same samples in about half the bytes.
         audio_rate: Sample rate in Hz, or `native` to keep each source's.
         audio_channels: 1 mixes to mono, 2 to stereo.
-        require: What a clip must have: picture and sound (`av`), one of them, or `any`.
-        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the annotation
-            file's splits.
+        require: What a clip must have: picture and sound (`av`), one of them, or `any`: then a clip may lack features
+            too. Otherwise it must have all; for `features` that is enough, and its media are packed where there are
+            any. None is `av`, or `features` without media.
+        split: Shares such as `"80/10/10"` (train/val/test) or `{"train": 0.9, "test": 0.1}`; None takes the
+            first of split_files, or else the annotation file's splits.
         split_group: Clips that agree in it never straddle splits: `id` (the source: clips that share an id or a media
             file), `media`, or a column.
         stratify: Level or label set whose classes are spread evenly over the splits.
@@ -119,6 +139,8 @@ def pack(
     Example:
         >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
     """
+    from shardkit.packing.annotation_file import further_file
+    from shardkit.packing.features import parse_features
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
     from shardkit.packing.parts import parse_part
@@ -135,17 +157,17 @@ def pack(
         audio_codec=audio_codec,
         audio_rate_hz=None if audio_rate == "native" else audio_rate,
         audio_channels=audio_channels,
-        require=require,
+        require=require or ("features" if media is None else "av"),
         shard_bytes=shard_bytes,
         seed=seed,
     )
     job = PackJob(
         annotations=Location.of(annotations, storage_options),
-        media=Location.of(media, storage_options),
+        media=None if media is None else Location.of(media, storage_options),
         out=Location.of(out, storage_options),
         settings=settings,
-        format=format,
-        column=column or {},
+        features=parse_features(features or {}),
+        request=_request(format, column, names, also, duration_s, split_files),
         name=name,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
@@ -160,7 +182,9 @@ def pack(
         engine=engine,
         ray_address=ray_address,
     )
-    check_options_used(job.annotations, job.media, job.out)
+    further = [further_file(name, job.annotations) for name in job.request.files]
+    media_used = [] if job.media is None else [job.media]
+    check_options_used(job.annotations, *further, *media_used, job.out)
     return run_job(job, progress)
 
 
@@ -272,7 +296,9 @@ def loader(
     *,
     batch_size: int,
     split: str | None = None,
+    where: "Where | None" = None,
     modalities: Sequence[str] = ("video", "audio"),
+    features: Sequence[str] = (),
     frames: int | None = None,
     frame_choice: "FrameChoice" = "uniform",
     size: int | tuple[int, int] | None = None,
@@ -285,6 +311,7 @@ def loader(
     shuffle: bool = True,
     shuffle_shards: int | None = None,
     locality: Literal["node"] | None = None,
+    balance: str | None = None,
     seed: int = 0,
     epochs: int | None = None,
     drop_last: bool = False,
@@ -312,8 +339,13 @@ def loader(
         source: A data set, or what names one: a path, a URL, a pattern or a list of tars; see `shardkit.open`.
         batch_size: Clips a batch on each rank. Beyond the number of clips the rest is padding with weight 0: a warning
             says so.
-        split: Load this split only; "" is the clips without one.
+        split: Load this split only, or `SCHEME:NAME` of a named division into splits; "" is the clips without one.
+        where: Load only the clips for which this condition on the index holds, such as `level_1 == 3` or
+            `"silent" not in flags`; see `Dataset.select`. No byte of other clips is read.
         modalities: What to load, of `video` and `audio`; the other costs no bytes, and its options have no effect.
+        features: What to load into `batch.features` of the arrays that were packed with the clips, as float32; the
+            others cost no bytes. With `window_s`, the first dimension of arrays of several is time, equal parts of the
+            clip's span, and a fixed number of them is loaded: those in the window, and zeros behind the clip's end.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
             that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else
@@ -338,6 +370,10 @@ def loader(
         locality: `node` gives every machine of a job another stretch of the epoch's shuffled shards, so that each reads
             its share of the bytes only, and not the whole data set; a batch then is drawn from the shards of that
             stretch on each. None: every rank reads of every shard.
+        balance: A level or a label set whose classes come about equally often, as in training on AudioSet: an epoch is
+            as many draws with replacement as there are clips, each clip's chance in proportion to 1 ÷ (clips of its
+            class + 0.01), summed over its labels where it has several. Some clips come several times an epoch, some not
+            at all; those without a known class are never drawn. For training: evaluate without.
         seed: Of order, windows and crops.
         epochs: Epochs that one iteration runs through without a pause; None is one. An iteration ends after an epoch
             whose number is one less than a multiple of it, also when it was resumed.
@@ -398,7 +434,9 @@ def loader(
         LoaderConfig(
             batch_size=batch_size,
             split=split,
+            where=where,
             modalities=_names("modalities", modalities),
+            features=_names("features", features),
             frames=frames,
             frame_choice=frame_choice,
             size=size,
@@ -411,6 +449,7 @@ def loader(
             shuffle=shuffle,
             shuffle_shards=shuffle_shards,
             locality=locality,
+            balance=balance,
             seed=seed,
             epochs=epochs,
             drop_last=drop_last,
@@ -438,6 +477,10 @@ def relabel(
     *,
     format: "FormatName" = "auto",
     column: Mapping[str, str] | None = None,
+    names: "LevelNames | None" = None,
+    also: Mapping[str, PathLike] | None = None,
+    duration_s: float | None = None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
     split: str | Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -454,6 +497,10 @@ def relabel(
         annotations: The annotation file: a path or a URL.
         format: As in `pack`.
         column: As in `pack`.
+        names: As in `pack`.
+        also: As in `pack`.
+        duration_s: As in `pack`.
+        split_files: As in `pack`; None keeps the named divisions that there are.
         split: As in `pack`.
         split_group: As in `pack`.
         stratify: As in `pack`.
@@ -471,21 +518,45 @@ def relabel(
     Example:
         >>> shardkit.relabel("shards", "AVO-65-corrected.csv", split="90/10")  # doctest: +SKIP
     """
+    from shardkit.packing.annotation_file import further_file
     from shardkit.packing.relabel import relabel_dataset
     from shardkit.packing.splits import parse_split
     from shardkit.storage.locations import Location, check_options_used
 
     dataset, labels = Location.of(path, storage_options), Location.of(annotations, storage_options)
-    check_options_used(dataset, labels)
+    request = _request(format, column, names, also, duration_s, split_files)
+    check_options_used(dataset, labels, *(further_file(name, labels) for name in request.files))
     return relabel_dataset(
         dataset,
         labels,
-        format=format,
-        column=column or {},
+        request=request,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
         stratify=stratify,
         seed=seed,
+    )
+
+
+def _request(
+    format: "FormatName",
+    column: Mapping[str, str] | None,
+    names: "LevelNames | None",
+    also: Mapping[str, PathLike] | None,
+    duration_s: float | None,
+    split_files: Mapping[str, Mapping[str, PathLike]] | None,
+) -> "AnnotationRequest":
+    from shardkit.annotations.request import AnnotationRequest
+
+    return AnnotationRequest(
+        format=format,
+        column=column or {},
+        names=names,
+        also={role: os.fspath(file) for role, file in (also or {}).items()},
+        duration_s=duration_s,
+        split_files={
+            scheme: {split: os.fspath(file) for split, file in files.items()}
+            for scheme, files in (split_files or {}).items()
+        },
     )
 
 

@@ -32,6 +32,20 @@ class Taxonomy:
     parents: tuple[tuple[int, ...], ...] = ()
     """parents[k][c] is the id at level k of class c of level k + 1."""
 
+    def __post_init__(self) -> None:
+        if len(self.parents) != self.depth - 1:
+            raise UsageError(
+                f"a taxonomy of {self.depth} levels with {len(self.parents)} parent maps, one less is needed"
+            )
+        for (upper, lower), parents in zip(pairwise(self.levels), self.parents, strict=True):
+            if len(parents) != len(lower.classes):
+                raise UsageError(f"level {lower.name!r}: {len(parents)} parents of {len(lower.classes)} classes")
+            if strays := [id for id in parents if id != UNKNOWN and not 0 <= id < len(upper.classes)]:
+                raise UsageError(
+                    f"level {lower.name!r}: parent {strays[0]}, where {upper.name!r} has ids 0 to "
+                    f"{len(upper.classes) - 1}; {UNKNOWN} is one that is not known"
+                )
+
     @property
     def depth(self) -> int:
         """Number of levels."""
@@ -71,13 +85,13 @@ class Taxonomy:
         return self.path(level, id)[:-1]
 
     def children(self, level: int, id: int) -> tuple[int, ...]:
-        """The ids, one level down, of the classes below a class; ascending."""
+        """The ids, one level down, of the classes below a class, ascending; of UNKNOWN those without a known parent."""
         if level + 1 >= self.depth:
             return ()
         return tuple(child for child, parent in enumerate(self.parents[level]) if parent == id)
 
     def siblings(self, level: int, id: int) -> tuple[int, ...]:
-        """The other classes below the same parent; the other ones of the top level."""
+        """The other classes below the same parent, none where that is not known; the other ones of the top level."""
         if level == 0:
             return tuple(other for other in range(len(self.levels[0].classes)) if other != id)
         parent = self.parent(level, id)
@@ -141,6 +155,27 @@ class LabelSet:
             levels=tuple(Level(level["name"], tuple(level["classes"])) for level in data["levels"]),
             parents=tuple(tuple(parents) for parents in data["parents"]),
         )
+
+
+def find_level(label_sets: Iterable[LabelSet], name: str) -> tuple[LabelSet, int]:
+    """The label set and the depth that a name stands for: a level's, or a label set's, which is its deepest level.
+
+    Raises:
+        UsageError: It stands for none, or for several.
+    """
+    found: dict[tuple[str, int], LabelSet] = {}
+    known: list[str] = []
+    for label_set in label_sets:
+        for depth, level in enumerate(label_set.levels):
+            names = (level.name, label_set.name) if depth == label_set.depth - 1 else (level.name,)
+            known += (label_set.name, level.name)
+            if name in names:
+                found[label_set.name, depth] = label_set
+    if len(found) != 1:
+        what = "several label sets have such a level" if found else "no such label set or level"
+        raise UsageError(f"{name!r}: {what}; there are {', '.join(dict.fromkeys(known)) or 'no labels'}")
+    ((_, depth), label_set) = next(iter(found.items()))
+    return label_set, depth
 
 
 def parents_of(paths: Iterable[Sequence[int]], level_sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -3,12 +3,14 @@
 import json
 import shutil
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from spelled_clips import make_spelled
 from synth_media import LEAVES, Variety, synthesise
 
 import shardkit
@@ -124,6 +126,29 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = _write_table(root / "table.jsonl", [{"media": row.file_name, "label": row.leaf.name} for row in rows])
     shardkit.pack(table, media=root / "media", out=root / "shards", frames=2, size=96, audio_rate="native", workers=2)
     return root / "shards"
+
+
+@pytest.fixture(scope="session")
+def pack_spelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Packs the clips of `spelled_clips`, once for each choice of frames: `pack_spelled(fps=4)`."""
+    root = tmp_path_factory.mktemp("spelled")
+    table = make_spelled(root / "media")
+    done: dict[str, Path] = {}
+
+    def pack(**frames: int) -> Path:
+        name = "-".join(f"{option}{value}" for option, value in frames.items())
+        if name not in done:
+            done[name] = root / name
+            shardkit.pack(table, media=root / "media", out=done[name], size=64, workers=1, **frames)
+        return done[name]
+
+    return pack
+
+
+@pytest.fixture(scope="session")
+def spelled(pack_spelled: Callable[..., Path]) -> Path:
+    """Those clips with four frames in every second: media that say what their labels must be."""
+    return pack_spelled(frames_per_segment=4)
 
 
 @pytest.fixture

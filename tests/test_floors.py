@@ -43,6 +43,7 @@ HOMES = {
     "simplejpeg": {"media"},
     "fsspec": {"storage"},
     "ray": {"packing"},
+    "h5py": {"annotations", "packing"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "secrets", "tempfile", "shutil", "subprocess", "threading"}
 IMPURE |= {"multiprocessing", "socket", "signal", "glob", "fcntl", "mmap", "sys", "logging", "uuid", "urllib"}
@@ -97,7 +98,7 @@ def test_imports_go_downwards_only(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_foreign_libraries_stay_in_their_place(path):
-    """Torch is for loading, transforms and tasks, FFmpeg for media, fsspec for storage, Ray for packing."""
+    """A foreign library is imported by the packages that HOMES names for it, and by no other."""
     for line, name in _imports(path):
         homes = HOMES.get(name.split(".")[0])
         assert homes is None or _home(path) in homes, f"{path}:{line}: imports {name}"
@@ -136,11 +137,14 @@ def test_every_module_has_a_floor():
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
-        ("import shardkit", {"torch", "av", "decord", "simplejpeg", "fsspec", "pyarrow", "numpy", "webdataset"}),
+        (
+            "import shardkit",
+            {"torch", "av", "decord", "simplejpeg", "fsspec", "pyarrow", "numpy", "webdataset", "h5py"},
+        ),
         ("import shardkit.cli", {"torch", "av", "decord", "simplejpeg", "fsspec", "pyarrow", "webdataset"}),
         ("import shardkit.loading.worker", {"torch", "av", "decord", "fsspec", "webdataset"}),
         ("import shardkit.packing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
-        ("import shardkit.packing.pack", {"torch", "decord", "fsspec", "webdataset", "ray"}),
+        ("import shardkit.packing.pack", {"torch", "decord", "fsspec", "webdataset", "ray", "h5py"}),
         ("import shardkit.indexing.worker", {"torch", "decord", "fsspec", "webdataset", "pyarrow"}),
         ("import shardkit.indexing.run", {"torch", "av", "decord", "simplejpeg", "fsspec", "webdataset"}),
         ("import shardkit.loading.loader", {"av", "decord", "fsspec", "webdataset"}),

@@ -1,6 +1,17 @@
 """Annotation files, read into clips and label sets: nothing here touches media."""
 
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.annotations.reading import FormatName, read_annotations
+from shardkit.annotations.lints import Finding, lint_annotations, lint_parents
+from shardkit.annotations.reading import read_annotations
+from shardkit.annotations.request import AnnotationRequest, FormatName, LevelNames
 
-__all__ = ["AnnotationSet", "FormatName", "read_annotations"]
+__all__ = [
+    "AnnotationRequest",
+    "AnnotationSet",
+    "Finding",
+    "FormatName",
+    "LevelNames",
+    "lint_annotations",
+    "lint_parents",
+    "read_annotations",
+]

@@ -12,8 +12,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from shardkit.annotations.also import AlsoFile
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.annotations.avo65_classes import INSTRUMENTS, LEVEL_SIZES, ROOTS
+from shardkit.annotations.avo65_classes import (
+    INFERRED_LEVEL_2,
+    INFERRED_LEVEL_3,
+    INSTRUMENTS,
+    LEVEL_SIZES,
+    ROOTS,
+)
 from shardkit.annotations.cells import (
     RowError,
     as_found,
@@ -26,6 +33,7 @@ from shardkit.annotations.cells import (
 from shardkit.annotations.columns import typed_column
 from shardkit.annotations.drafts import Draft, annotation_set, label_rows, texts_at
 from shardkit.annotations.labels import LevelCoding, classes_of, coding, is_id, numbers_up_to
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.annotations.rows import Rows, shown
 from shardkit.clip import Reason, Reject, Scalar
 from shardkit.errors import DataError, UsageError
@@ -65,22 +73,13 @@ def recognises(columns: Collection[str]) -> bool:
     return fields >= _REQUIRED and not {"id", "start_s"} <= set(columns)
 
 
-def read(rows: Rows, column: Mapping[str, str]) -> AnnotationSet:
+def read(rows: Rows, request: AnnotationRequest, _also: Mapping[str, AlsoFile]) -> AnnotationSet:
     """The annotation set of an AVO-65 file.
 
-    Args:
-        rows: The file.
-        column: Must be empty: the format's columns are fixed.
-
     Raises:
-        UsageError: Columns are renamed, or one that is needed is missing.
+        UsageError: A column that is needed is missing.
         DataError: Two columns mean the same, a class stands below two parents or has two names.
     """
-    if column:
-        raise UsageError(
-            f"{rows.path}: avo65 has fixed columns, and --column renames those of a table; leave it out, "
-            "or read the file with --format table",
-        )
     header = _header(rows)
     cells_of = {field: rows.columns[name] for field, name in header.items()}
     numbered = {level: _is_numbered(cells_of[level]) for level in LEVELS}
@@ -100,7 +99,13 @@ def read(rows: Rows, column: Mapping[str, str]) -> AnnotationSet:
             rejects.append(Reject(place + 1, as_found(cells["id"]) or "", error.reason, error.detail))
 
     names = _instrument_names(rows, drafts, cells_of.get("name")) if numbered["level_4"] else {}
-    levels = [_level(depth, drafts, names=names, numbered=numbered, path=rows.path) for depth in range(len(LEVELS))]
+    own_names = {0: ROOTS, len(LEVELS) - 1: INSTRUMENTS}
+    if request.names == "inferred":
+        own_names |= {1: INFERRED_LEVEL_2, 2: INFERRED_LEVEL_3}
+    levels = [
+        _level(depth, drafts, names=names, numbered=numbered, path=rows.path, own_names=own_names.get(depth, ()))
+        for depth in range(len(LEVELS))
+    ]
     instrument = coding(LABEL_SET, "hierarchy", levels, label_rows(drafts, LABEL_SET), path=rows.path)
     return annotation_set("avo65", rows, drafts, rejects, codings=[instrument], columns=others)
 
@@ -206,25 +211,24 @@ def _level(
     names: Mapping[str, str],
     numbered: Mapping[str, bool],
     path: str,
+    own_names: tuple[str, ...],
 ) -> LevelCoding:
     """The classes of a level, as AVO-65 numbers them; a part of the data set has the ids of the whole."""
     name = LEVELS[depth]
     texts = texts_at(drafts, LABEL_SET, depth)
-    own_names = {0: ROOTS, len(LEVELS) - 1: INSTRUMENTS}.get(depth, ())
     where = f"{path}: {name}"
     if not numbered[name]:
         return LevelCoding.of_classes(name, own_names if texts <= set(own_names) else classes_of(texts, where=where))
     ids = numbers_up_to(texts, where=where, at_least=LEVEL_SIZES[depth])
-    classes = _class_names(depth, ids, names)
+    classes = _class_names(depth, ids, names, own_names)
     return LevelCoding(Level(name, classes), {id: place for place, id in enumerate(ids)})
 
 
-def _class_names(depth: int, ids: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Class names of a numbered level: the authors' and the file's; the number itself where there is none."""
-    if depth == 0 and len(ids) == len(ROOTS):
-        return ROOTS
+def _class_names(
+    depth: int, ids: tuple[str, ...], names: Mapping[str, str], own_names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Class names of a numbered level: AVO-65's and the file's; the number itself where there is none."""
+    own = dict(zip(ids, own_names, strict=False)) if len(ids) == len(own_names) else {}
     if depth == len(LEVELS) - 1:
-        own = dict(zip(ids, INSTRUMENTS, strict=False)) if len(ids) == len(INSTRUMENTS) else {}
-        known = own | dict(names) if names.items() <= own.items() else names
-        return tuple(known.get(id, id) for id in ids)
-    return ids
+        own = own | dict(names) if names.items() <= own.items() else dict(names)
+    return tuple(own.get(id, id) for id in ids)

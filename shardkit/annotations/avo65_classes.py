@@ -6,6 +6,41 @@ LEVEL_SIZES = (5, 11, 16, 65)
 ROOTS = ("Idiophones", "Membranophones", "Chordophones", "Aerophones", "Electrophones")
 """Level 1, as the data set's README lists it; levels 2 and 3 were released as numbers only."""
 
+INFERRED_LEVEL_2 = (
+    "Struck idiophones",
+    "Friction idiophones",
+    "Struck membranophones (drums)",
+    "Simple chordophones (zithers)",
+    "Composite chordophones",
+    "Free aerophones",
+    "Non-free aerophones (wind instruments proper)",
+    "Electro-acoustic instruments and devices",
+    "Electromechanical instruments and devices",
+    "Analogue electronic instruments",
+    "Digital instruments",
+)
+"""INFERRED from which instruments stand together; Hornbostel-Sachs's 11, 13, 21, 31, 32, 41, 42, 51, 52, 53 and 54."""
+
+INFERRED_LEVEL_3 = (
+    "Directly struck idiophones",
+    "Indirectly struck idiophones (scraped)",
+    "Friction vessels",
+    "Directly struck membranophones",
+    "Tube zithers (half-tube)",
+    "Board zithers",
+    "Lutes",
+    "Harps",
+    "Interruptive free aerophones (free reeds)",
+    "Edge-blown aerophones (flutes)",
+    "Reed aerophones",
+    "Trumpets (lip-vibrated)",
+    "Electro-acoustic chordophones",
+    "Tone wheel instruments",
+    "Analogue synthesizers and other analogue electronic",
+    "Digital synthesizers",
+)
+"""INFERRED as well; 111, 112, 133, 211, 312, 314, 321, 322, 412, 421, 422, 423, 513, 521, 531 and 541."""
+
 INSTRUMENTS = (
     "Accordion",
     "Acoustic_guitar",

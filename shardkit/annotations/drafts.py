@@ -23,6 +23,7 @@ class Draft:
     """Label set to what the row says."""
     events: tuple[NamedEvent, ...] = ()
     split: str | None = None
+    flags: tuple[str, ...] = ()
     columns: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -48,21 +49,28 @@ def annotation_set(
     *,
     codings: Sequence[LabelCoding],
     columns: Sequence[str],
+    event_classes: Sequence[str] | None = None,
+    joined_rows: Iterable[int] = (),
+    also_rows: Mapping[str, int] | None = None,
 ) -> AnnotationSet:
     """The clips of the drafts, without those that repeat an earlier row.
 
     Args:
         format: Name of the format.
-        rows: The file.
+        rows: The annotation file.
         drafts: Rows that can become clips, in row order.
         rejects: All the other rows.
         codings: The label sets; every draft says something in each.
         columns: Names of the other columns that the drafts carry.
+        event_classes: The event classes by id; None: those of the drafts' events.
+        joined_rows: Rows whose event stands in the draft of another row.
+        also_rows: Role of a further file to the number of its rows.
     """
-    event_classes = classes_of(
-        {event.class_name for draft in drafts for event in draft.events},
-        where=f"{rows.path}: column 'events'",
-    )
+    if event_classes is None:
+        event_classes = classes_of(
+            {event.class_name for draft in drafts for event in draft.events},
+            where=f"{rows.path}: column 'events'",
+        )
     event_ids = {name: place for place, name in enumerate(event_classes)}
     clips: list[Clip] = []
     turned_away = list(rejects)
@@ -88,15 +96,18 @@ def annotation_set(
                 labels=labels,
                 events=events,
                 split=draft.split,
+                flags=draft.flags,
                 columns=draft.columns,
             ),
         )
     return AnnotationSet(
         format=format,
-        row_count=rows.row_count,
+        row_count=rows.row_count + sum((also_rows or {}).values()),
         clips=tuple(clips),
         rejects=tuple(sorted(turned_away, key=lambda reject: reject.row)),
         label_sets=tuple(coding.label_set for coding in codings),
-        event_classes=event_classes,
+        event_classes=tuple(event_classes),
         columns=tuple(columns),
+        joined_rows=tuple(sorted(joined_rows)),
+        also_rows=dict(also_rows or {}),
     )

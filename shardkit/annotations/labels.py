@@ -1,7 +1,7 @@
 """From class names in cells to class ids: which classes a column has, and the label set they make."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shardkit.errors import DataError
@@ -43,6 +43,27 @@ class LabelCoding:
             ids = self.levels[0].ids
             return tuple(sorted({ids[text] for text in texts if text is not None and text in ids}))
         return _level_ids(texts, self.levels)
+
+
+@dataclass(frozen=True)
+class ParentConflict:
+    """A class that rows put below several others."""
+
+    level: str
+    name: str
+    """Of the class, in its level."""
+    above: str
+    """Name of the level above."""
+    rows: Mapping[str, tuple[int, ...]]
+    """Class of the level above to the rows that put the class below it; the first in the file comes first."""
+
+
+class TwoParentsError(DataError):
+    """Classes of a hierarchy stand below several others; all of them, with all their rows, are `conflicts`."""
+
+    def __init__(self, message: str, conflicts: Sequence[ParentConflict] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
 
 
 def is_id(text: str) -> bool:
@@ -122,18 +143,40 @@ def _check_one_parent(
     path: str,
 ) -> None:
     """Passes rows that agree about the parent of every class; else says which do not, in the file's own names."""
-    first_row: dict[tuple[int, int], int] = {}
+    first_parent: dict[tuple[int, int], int] = {}
+    contradicted: set[tuple[int, int]] = set()
+    for ids in paths.values():
+        for depth, upper, lower in _links(ids):
+            if first_parent.setdefault((depth, lower), upper) != upper:
+                contradicted.add((depth, lower))
+    if not contradicted:
+        return
+    rows_of: dict[tuple[int, int], dict[int, list[int]]] = {}
     for row, ids in paths.items():
-        for depth in range(1, len(ids)):
-            upper, lower = ids[depth - 1], ids[depth]
-            if UNKNOWN in (upper, lower):
-                continue
-            earlier = first_row.setdefault((depth, lower), row)
-            if paths[earlier][depth - 1] != upper:
-                above, level = levels[depth - 1].level, levels[depth].level
-                raise DataError(
-                    f"{path}: {level.name} {level.classes[lower]!r} stands below {above.name} "
-                    f"{above.classes[paths[earlier][depth - 1]]!r} in row {earlier} and below "
-                    f"{above.classes[upper]!r} in row {row}; a class has one parent: correct one of the rows, or "
-                    "give the two classes names of their own",
-                )
+        for depth, upper, lower in _links(ids):
+            if (depth, lower) in contradicted:
+                rows_of.setdefault((depth, lower), {}).setdefault(upper, []).append(row)
+    conflicts = [
+        ParentConflict(
+            level=levels[depth].level.name,
+            name=levels[depth].level.classes[lower],
+            above=levels[depth - 1].level.name,
+            rows={levels[depth - 1].level.classes[upper]: tuple(rows) for upper, rows in by_parent.items()},
+        )
+        for (depth, lower), by_parent in rows_of.items()
+    ]
+    # The second parent is where the contradiction begins; of several, the first in the file.
+    first = min(conflicts, key=lambda conflict: sorted(rows[0] for rows in conflict.rows.values())[1])
+    (one, (row, *_)), (other, (later, *_)), *_ = first.rows.items()
+    raise TwoParentsError(
+        f"{path}: {first.level} {first.name!r} stands below {first.above} {one!r} in row {row} and below {other!r} in "
+        f"row {later}; a class has one parent: correct one of the rows, or give the two classes names of their own",
+        conflicts,
+    )
+
+
+def _links(ids: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Depth, parent and class of every class of a row whose parent it names."""
+    for depth in range(1, len(ids)):
+        if UNKNOWN not in ids[depth - 1 : depth + 1]:
+            yield depth, ids[depth - 1], ids[depth]

@@ -1,8 +1,8 @@
 """Rows: the cells of an annotation file, before anyone asks what they mean.
 
-The suffix says how a file is read: CSV, TSV, JSONL or Parquet. A line that cannot be split into cells keeps
-its row number and becomes a fault; a file that is not what its suffix says is a DataError. Empty text is an
-absent value, in every kind of file.
+The suffix says how a file is read: CSV, TSV, JSONL, Parquet, or text with AVE's separator. A line that cannot be
+split into cells keeps its row number and becomes a fault; a file that is not what its suffix says is a DataError.
+Empty text is an absent value, in every kind of file.
 """
 
 import codecs
@@ -20,6 +20,9 @@ from shardkit.errors import DataError, StorageError, UsageError
 _SHOWN_COLUMNS = 30
 _SHOWN_CHARACTERS = 60
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+AVE_COLUMNS = ("Category", "VideoID", "Quality", "StartTime", "EndTime")
+"""What the fields of a line of AVE's text files mean; some of them say it in a first line, some do not."""
+AVE_SEPARATOR = "&"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -34,7 +37,7 @@ class Rows:
     faults: Mapping[int, str]
     """Place of a row (0-based) to why its cells could not be read; all its values are None."""
     typed: bool
-    """Whether values carry their own types; False: they are text (CSV and TSV)."""
+    """Whether values carry their own types; False: they are text (CSV, TSV and AVE's)."""
 
 
 def read_rows(path: str | Path, content: bytes | None = None) -> Rows:
@@ -53,7 +56,7 @@ def read_rows(path: str | Path, content: bytes | None = None) -> Rows:
             f"{', '.join(_READERS)}; rename or convert the file",
         )
     if content is None:
-        content = _content(Path(path))
+        content = read_content(Path(path))
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise DataError(f"{path}: the annotation file is empty; expected a header and one row a clip")
     rows = reader(str(path), content)
@@ -62,7 +65,12 @@ def read_rows(path: str | Path, content: bytes | None = None) -> Rows:
     return rows
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The bytes of an annotation file, or of one that belongs to it.
+
+    Raises:
+        StorageError: The file is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as exc:
@@ -84,7 +92,12 @@ def shortened(text: object) -> str:
     return whole if len(whole) <= _SHOWN_CHARACTERS else f"{whole[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def _decoded(path: str, content: bytes) -> str:
+def decoded(path: str, content: bytes) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
     if content.startswith(_UTF16_MARKS):
         raise DataError(f"{path}: the text is UTF-16, expected UTF-8; save the file as UTF-8")
     try:
@@ -113,11 +126,15 @@ def _checked_header(path: str, names: list[str]) -> list[str]:
     return header
 
 
-def _read_delimited(path: str, content: bytes, *, delimiter: str) -> Rows:
+def _read_delimited(
+    path: str, content: bytes, *, delimiter: str, has_quotes: bool = True, header: list[str] | None = None
+) -> Rows:
     # strict: an unclosed quote would otherwise swallow all rows after it in silence.
-    lines = csv.reader(io.StringIO(_decoded(path, content), newline=""), delimiter=delimiter, strict=True)
+    text = io.StringIO(decoded(path, content), newline="")
+    lines = csv.reader(
+        text, delimiter=delimiter, strict=True, quoting=csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+    )
     faults: dict[int, str] = {}
-    header: list[str] | None = None
     records: list[list[str] | None] = []
     try:
         for fields in lines:
@@ -157,11 +174,25 @@ def _read_tsv(path: str, content: bytes) -> Rows:
     return _read_delimited(path, content, delimiter="\t")
 
 
+def _read_ave(path: str, content: bytes) -> Rows:
+    text = decoded(path, content)
+    first = text.lstrip().splitlines()[0].strip()
+    if AVE_SEPARATOR not in first:
+        raise UsageError(
+            f"{path}: a text file is read as AVE's, with lines {AVE_SEPARATOR.join(AVE_COLUMNS)}, and the first is "
+            f"{shortened(first)}; name a table .csv, .tsv, .jsonl or .parquet",
+        )
+    # AVE has no quoting; the file that is in circulation has no header.
+    has_header = tuple(name.strip() for name in first.split(AVE_SEPARATOR)) == AVE_COLUMNS
+    header = None if has_header else list(AVE_COLUMNS)
+    return _read_delimited(path, content, delimiter=AVE_SEPARATOR, has_quotes=False, header=header)
+
+
 def _read_jsonl(path: str, content: bytes) -> Rows:
     faults: dict[int, str] = {}
     records: list[dict[str, Any]] = []
     # Not splitlines(): JSON text may hold U+2028 and its kin unescaped.
-    for number, line in enumerate(_decoded(path, content).split("\n"), start=1):
+    for number, line in enumerate(decoded(path, content).split("\n"), start=1):
         if not line.strip():
             continue
         record, fault = _json_object(line)
@@ -215,6 +246,7 @@ def _absent_if_empty(value: Any) -> Any:
 _READERS: Mapping[str, Callable[[str, bytes], Rows]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
+    ".txt": _read_ave,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,

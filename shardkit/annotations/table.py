@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from shardkit.annotations.also import AlsoFile
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.cells import (
     RowError,
@@ -31,6 +32,7 @@ from shardkit.annotations.columns import typed_column
 from shardkit.annotations.drafts import Draft, annotation_set, label_rows, texts_at
 from shardkit.annotations.events import read_events
 from shardkit.annotations.labels import LabelCoding, LabelText, LevelCoding, classes_of, coding
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.annotations.rows import Rows, shown
 from shardkit.clip import Reason, Reject, Scalar
 from shardkit.errors import UsageError
@@ -50,17 +52,14 @@ def recognises(columns: Collection[str]) -> bool:
     return "id" in columns or "media" in columns
 
 
-def read(rows: Rows, column: Mapping[str, str]) -> AnnotationSet:
+def read(rows: Rows, request: AnnotationRequest, _also: Mapping[str, AlsoFile]) -> AnnotationSet:
     """The annotation set of a table.
-
-    Args:
-        rows: The file.
-        column: Our name to the file's name, for columns that are called otherwise.
 
     Raises:
         UsageError: A renamed column is unknown or missing, id and media are both missing, or a level is.
         DataError: A class stands below two parents, or an integer id is too high.
     """
+    column = request.column
     fields = _fields(rows, column)
     level_names = _level_names(rows, fields)
     # A column that one of our names has been given to is not another column; nor is one that it hides.

@@ -22,12 +22,14 @@ app = typer.Typer(
 
 # What the functions take that these options are for. Told again here, which a test compares: typer reads them at run
 # time, and from where they are defined they would bring NumPy or torch into `shardkit --help`.
-Format = Literal["auto", "avo65", "table"]
+Format = Literal["auto", "ave", "avo65", "avvp", "chapters", "table"]
+Names = Literal["inferred"]
 Fit = Literal["short", "square"]
 VideoCodec = Literal["mjpeg", "h264", "raw"]
 AudioCodec = Literal["pcm", "flac"]
 Chroma = Literal["420", "444"]
 Require = Literal["av", "audio", "video", "any"]
+PackRequire = Literal["av", "audio", "video", "any", "features"]
 FrameChoice = Literal["uniform", "random", "contiguous"]
 Crop = Literal["center", "random", "none"]
 Decoder = Literal["auto", "decord"]
@@ -43,12 +45,43 @@ ColumnOption = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=THEIRS", help="For tables: a column's name, such as id=ytid."),
 ]
+NamesOption = Annotated[
+    Names | None,
+    typer.Option(help="For avo65: name the classes of levels 2 and 3, which were released as numbers."),
+]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE=FILE",
+        help="A further file: for avvp train, val, test, audio, visual; for chapters actions, materials.",
+    ),
+]
+DurationOption = Annotated[
+    float | None, typer.Option(help="For chapters of one source: its length in seconds, where the last chapter ends.")
+]
+SplitFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SCHEME:SPLIT=FILE",
+        help="A named split, such as ave:train=train_order.h5: row numbers in .h5, or text with an id, a key or a row "
+        "of AVE's a line.",
+    ),
+]
 SplitOption = Annotated[
     str | None,
-    typer.Option(help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: the file's."),
+    typer.Option(
+        help="Shares of train/val/test, such as 80/10/10, or train=90,test=10. Default: --split-file's, or the file's."
+    ),
 ]
 SplitGroupOption = Annotated[
     str, typer.Option(help="Clips that agree in it stay in one split: id (the source), media, or a column.")
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only clips for which this holds of the index, such as 'level_1 == 3' or '\"silent\" not in flags'.",
+    ),
 ]
 StratifyOption = Annotated[
     str | None, typer.Option(help="Level or label set whose classes are spread evenly over the splits.")
@@ -63,6 +96,8 @@ StorageOption = Annotated[
     ),
 ]
 AudioRateOption = Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")]
+ALSO_NEEDED = "ROLE=FILE is needed, such as audio=AVVP_eval_audio.csv"
+SPLIT_FILE_NEEDED = "SCHEME:SPLIT=FILE is needed, such as ave:train=train_order.h5"
 COLUMN_NEEDED = "OURS=THEIRS is needed, such as id=ytid"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -84,11 +119,26 @@ def _options(
 
 @app.command()
 def pack(
-    annotations: Annotated[str, typer.Argument(help="Annotation file: AVO-65 CSV, or CSV, TSV, JSONL, Parquet table.")],
-    media: Annotated[str, typer.Option(help="Folder of the media files, or its URL; never written to.")],
+    annotations: Annotated[str, typer.Argument(help="Annotation file: of AVO-65, AVE, AVVP or FGAVE, or a table.")],
     out: Annotated[str, typer.Option(help="Folder to write the data set into, or its URL.")],
+    media: Annotated[
+        str | None,
+        typer.Option(help="Folder of the media files, or its URL; never written to. [default: none, features only]"),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.h5:DATASET",
+            help="Arrays made of the clips before: from an HDF5 file, one for each row of the annotation file, or from "
+            "a folder of .npy files (NAME=FOLDER).",
+        ),
+    ] = None,
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
     frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
@@ -114,7 +164,9 @@ def pack(
     ] = "pcm",
     audio_rate: AudioRateOption = "16000",
     audio_channels: Annotated[int, typer.Option(help="1 mixes to mono, 2 to stereo.")] = 1,
-    require: Annotated[Require, typer.Option(help="What a clip must have.")] = "av",
+    require: Annotated[
+        PackRequire | None, typer.Option(help="What a clip must have. [default: av; features without --media]")
+    ] = None,
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
@@ -158,8 +210,13 @@ def pack(
             annotations,
             media=media,
             out=out,
+            features=_pairs("--features", features, "NAME=FILE.h5:DATASET or NAME=FOLDER is needed"),
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
             name=name,
             frames=frames,
             fps=fps,
@@ -289,32 +346,93 @@ def index(
 @app.command()
 def info(
     path: Annotated[str, typer.Argument(help="A data set: a folder, a URL, or a pattern of tars.")],
+    where: WhereOption = None,
+    tree: Annotated[bool, typer.Option("--tree", help="Show hierarchies of classes as trees.")] = False,
+    class_labels: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.csv", help="Write a level's classes as AudioSet's class_labels_indices.csv."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Of --class-labels: a level or a label set. [default: the only label set]")
+    ] = None,
     storage_option: StorageOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show what is in a data set: clips, hours, classes, flags, rejects, settings.
+    """Show what is in a data set: clips, hours, splits, classes, flags, rejects, settings.
 
     \b
-    Example:
-      shardkit info shards
+    Examples:
+      shardkit info shards --tree
+      shardkit info shards --class-labels class_labels_indices.csv --level level_4
     """  # noqa: D301
     import shardkit
+    from shardkit.cli.class_labels import write_class_labels
     from shardkit.cli.show import show_info
     from shardkit.cli.storage_options import parse_storage_options
+    from shardkit.report.class_tree import class_tree
     from shardkit.report.info import dataset_info
 
-    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option))
+    dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option)).select(where=where)
+    if class_labels is not None:
+        write_class_labels(class_labels, dataset.label_sets, level)
+    elif level is not None:
+        raise UsageError(f"--level {level} says which classes --class-labels writes: give both, or neither")
     numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index, dataset.rows)
     if json_:
         _print_json(numbers.to_json())
     else:
-        show_info(numbers)
+        hierarchies = [label_set for label_set in dataset.label_sets if tree and label_set.kind == "hierarchy"]
+        show_info(numbers, {one.name: class_tree(one, dataset.index, dataset.rows) for one in hierarchies})
+
+
+@app.command()
+def lint(
+    path: Annotated[str, typer.Argument(help="An annotation file, or a data set; URLs too.")],
+    format: FormatOption = "auto",
+    column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
+    storage_option: StorageOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Look for what is doubtful: rejects, leaks between splits, classes missing from a split, odd clips.
+
+    Findings name rows of the annotation file. The exit code is 1 where there are any.
+
+    \b
+    Examples:
+      shardkit lint AVO-65.csv
+      shardkit lint shards
+    """  # noqa: D301
+    from shardkit.annotations.request import AnnotationRequest
+    from shardkit.cli import EXIT_FAILED
+    from shardkit.cli.lint import lint, show_lint
+    from shardkit.cli.storage_options import parse_storage_options
+
+    request = AnnotationRequest(
+        format=format,
+        column=_pairs("--column", column, COLUMN_NEEDED),
+        names=names,
+        also=_pairs("--also", also, ALSO_NEEDED),
+        duration_s=duration,
+        split_files=_split_files(split_file),
+    )
+    linted = lint(path, request, storage_options=parse_storage_options(storage_option))
+    if json_:
+        _print_json(linted.to_json())
+    else:
+        show_lint(linted)
+    if linted.findings:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
 def stats(
     path: Annotated[str, typer.Argument(help="A data set.")],
     split: Annotated[str | None, typer.Option(help="Of this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     modality: Annotated[Modality, typer.Option(help="Features of the sound, or red, green and blue.")] = "audio",
     frontend: Annotated[FrontEnd | None, typer.Option(help="Of audio: whose features. [default: ast]")] = None,
     size: Annotated[int | None, typer.Option(help="Of video: crop the centre, where frames differ in size.")] = None,
@@ -335,6 +453,7 @@ def stats(
     measured = measure_statistics(
         path,
         split=split,
+        where=where,
         modality=modality,
         frontend=frontend,
         size=size,
@@ -352,6 +471,7 @@ def stats(
 def bench(
     path: Annotated[str, typer.Argument(help="A data set: a folder or a URL.")],
     split: Annotated[str | None, typer.Option(help="Load this split only. [default: all clips]")] = None,
+    where: WhereOption = None,
     batch_size: Annotated[int, typer.Option(help="Clips a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames a clip. [default: all that are stored]")] = None,
     frame_choice: Annotated[FrameChoice, typer.Option(help="Which ones, with --frames.")] = "uniform",
@@ -359,6 +479,7 @@ def bench(
     crop: Annotated[Crop, typer.Option(help="Where to crop.")] = "center",
     window: Annotated[float | None, typer.Option(help="Seconds of each clip. [default: whole clips]")] = None,
     modalities: Annotated[str, typer.Option(help="video, audio or both.")] = "video,audio",
+    features: Annotated[str, typer.Option(help="Of those that were packed, such as vggish,resnet.")] = "",
     decoder: Annotated[Decoder, typer.Option(help="auto takes libjpeg-turbo for JPEG frames.")] = "auto",
     worker_type: Annotated[WorkerType, typer.Option(help="Processes or threads.")] = "process",
     workers: Annotated[
@@ -402,6 +523,7 @@ def bench(
         path,
         {
             "split": split,
+            "where": where,
             "batch_size": batch_size,
             "frames": frames,
             "frame_choice": frame_choice,
@@ -409,6 +531,7 @@ def bench(
             "crop": None if crop == "none" else crop,
             "window_s": window,
             "modalities": tuple(name.strip() for name in modalities.split(",")),
+            "features": tuple(name.strip() for name in features.split(",") if name.strip()),
             "decoder": decoder,
             "worker_type": worker_type,
             "shuffle_shards": shuffle_shards,
@@ -434,6 +557,10 @@ def relabel(
     annotations: Annotated[str, typer.Argument(help="Annotation file with the new labels.")],
     format: FormatOption = "auto",
     column: ColumnOption = None,
+    names: NamesOption = None,
+    also: AlsoOption = None,
+    duration: DurationOption = None,
+    split_file: SplitFileOption = None,
     split: SplitOption = None,
     split_group: SplitGroupOption = "id",
     stratify: StratifyOption = None,
@@ -457,6 +584,10 @@ def relabel(
             annotations,
             format=format,
             column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
             split=split,
             split_group=split_group,
             stratify=stratify,
@@ -493,8 +624,23 @@ def _pairs(option: str, said: list[str] | None, needed: str) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not (name and equals and value):
             raise UsageError(f"{option} {pair}: {needed}")
+        if name in pairs:
+            raise UsageError(f"{option} {pair}: {name} is given twice")
         pairs[name] = value
     return pairs
+
+
+def _split_files(said: list[str] | None) -> dict[str, dict[str, str]]:
+    files: dict[str, dict[str, str]] = {}
+    for each in said or ():
+        ((name, file),) = _pairs("--split-file", [each], SPLIT_FILE_NEEDED).items()
+        scheme, colon, split = name.partition(":")
+        if not (scheme and colon and split):
+            raise UsageError(f"--split-file {each}: {SPLIT_FILE_NEEDED}")
+        if split in files.setdefault(scheme, {}):
+            raise UsageError(f"--split-file {each}: {scheme}:{split} is given twice; one file lists a split")
+        files[scheme][split] = file
+    return files
 
 
 def _print_json(content: dict[str, Any]) -> None:

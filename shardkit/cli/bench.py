@@ -179,8 +179,7 @@ def run_bench(
         console.quiet = printed or not group.is_first
         try:
             dataset = shardkit.open(path, **storage)
-            if options["split"] is not None:
-                dataset = dataset.select(split=options["split"])
+            dataset = dataset.select(split=options["split"], where=options["where"])
             consumer_s = consumer_ms / 1000
             for one in _measurements(dataset, options, counts, seconds=seconds, consumer_s=consumer_s, console=console):
                 told = group.gather(RankMeasurement(group.node(), one))
@@ -345,6 +344,7 @@ def _workers(count: int | None) -> str:
 def _title(bench: Bench) -> str:
     split = bench.options["split"]
     of = "" if split is None else f", split {split!r}"
+    of += "" if bench.options.get("where") is None else f", {bench.options['where']}"
     return f"{bench.name}{of}: {bench.clips:,} clips"
 
 

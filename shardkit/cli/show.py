@@ -1,17 +1,19 @@
 """What the commands print for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn
 from rich.table import Table
+from rich.tree import Tree
 
 from shardkit.cli.run_display import RunDisplay
 from shardkit.sizes import shown_size
 
 if TYPE_CHECKING:
     from shardkit.packing.outcome import PackProgress, PackReport
+    from shardkit.report.class_tree import ClassNode
     from shardkit.report.info import DatasetInfo
 
 MOST_CLASSES = 20
@@ -54,8 +56,9 @@ def show_pack_report(report: "PackReport") -> None:
     print_counts(console, "flagged", report.flags)
 
 
-def show_info(info: "DatasetInfo") -> None:
-    """Prints what is in a data set."""
+def show_info(info: "DatasetInfo", trees: "Mapping[str, Sequence[ClassNode]] | None" = None) -> None:
+    """Prints what is in a data set; label sets with a tree as that, the others class by class."""
+    trees = trees or {}
     console = Console(soft_wrap=True, markup=False, highlight=False)
     console.print(info.path, style="bold", end="")
     console.print(f"  {info.name}, digest {info.digest}")
@@ -67,10 +70,17 @@ def show_info(info: "DatasetInfo") -> None:
         console.print(
             f"indexed, not packed; its tars are {'beside the index' if info.base is None else f'in {info.base}'}"
         )
-    print_counts(console, "splits", {name or "(none)": count for name, count in info.splits.items()})
+    for name, shapes in info.features.items():
+        print_counts(console, f"feature {name}", {f"{shape} of": count for shape, count in shapes.items()})
+    named = {f"splits of {scheme}": splits for scheme, splits in info.split_sets.items()}
+    for title, splits in {"splits": info.splits, **named}.items():
+        print_counts(console, title, {name or "(none)": count for name, count in splits.items()})
     settings = ", ".join(f"{name} {_setting(value)}" for name, value in info.settings.items())
     console.print(f"settings: {settings}")
     for set_name, levels in info.classes.items():
+        if set_name in trees:
+            console.print(_class_tree(set_name, trees[set_name]))
+            continue
         for level, classes in levels.items():
             console.print(_class_table(f"{set_name}: {level}", classes))
     if info.event_classes:
@@ -98,6 +108,24 @@ def _setting(value: object) -> object:
             + ")"
         )
     return value
+
+
+def _class_tree(title: str, nodes: "Sequence[ClassNode]") -> Tree:
+    """Classes of a hierarchy, each below its parent: level and id, name, clips."""
+
+    def grow(tree: Tree, nodes: "Sequence[ClassNode]") -> Tree:
+        for node in nodes:
+            grow(
+                tree.add(f"{node.level} {node.id}: {node.name}, {node.clips:,} clip{'' if node.clips == 1 else 's'}"),
+                node.children,
+            )
+        return tree
+
+    top = nodes[0].level if nodes else ""
+    tree = grow(Tree(title), [node for node in nodes if node.level == top])
+    if orphans := [node for node in nodes if node.level != top]:
+        grow(tree.add("no clip tells the parent of:"), orphans)
+    return tree
 
 
 def _class_table(title: str, classes: Mapping[str, int]) -> Table:

@@ -32,6 +32,7 @@ class MeasuredStatistics:
 
     path: str
     split: str | None
+    where: str | None
     frontend: "FrontEndName | None"
     """None: of the frames."""
     sample_rate_hz: int | None
@@ -54,6 +55,7 @@ class MeasuredStatistics:
         return {
             "path": self.path,
             "split": self.split,
+            "where": self.where,
             "modality": "video" if self.frontend is None else "audio",
             "frontend": self.frontend,
             "sample_rate_hz": self.sample_rate_hz,
@@ -66,6 +68,7 @@ def measure_statistics(
     path: str,
     *,
     split: str | None,
+    where: str | None,
     modality: Literal["audio", "video"],
     frontend: "FrontEndName | None",
     size: int | None,
@@ -78,6 +81,7 @@ def measure_statistics(
     Args:
         path: A data set.
         split: Of this split only.
+        where: Of the clips only for which this condition holds.
         modality: What they are of.
         frontend: Of `audio`: whose features; None is DEFAULT_FRONT_END.
         size: Of `video`: height and width that frames are cropped to; None needs frames of one size.
@@ -95,8 +99,9 @@ def measure_statistics(
     if modality == "audio" and size is not None:
         raise shardkit.UsageError(_other("--size", size, of="video", this=modality))
     dataset = shardkit.open(path, storage_options=storage_options)
-    if split is not None:
-        dataset = dataset.select(split=split)
+    dataset = dataset.select(split=split, where=where)
+    if not len(dataset):
+        raise shardkit.UsageError(f"{path}: no clip is chosen, so there is nothing to take the mean of")
     rate_hz = front = None
     if modality == "audio":
         frontend = frontend or DEFAULT_FRONT_END
@@ -113,7 +118,7 @@ def measure_statistics(
     )
     with loader:
         numbers = shardkit.transforms.statistics(_watched(loader, quiet=quiet), frontend=front)
-    return MeasuredStatistics(path, split, frontend, rate_hz, numbers)
+    return MeasuredStatistics(path, split, where, frontend, rate_hz, numbers)
 
 
 def _other(option: str, value: object, *, of: str, this: str) -> str:
@@ -124,8 +129,9 @@ def show_statistics(measured: MeasuredStatistics) -> None:
     """Prints the numbers and the call."""
     numbers = measured.numbers
     of = "frames in [0, 1], red green blue" if measured.frontend is None else f"features of {measured.frontend}"
-    where = measured.path if measured.split is None else f"{measured.path}, split {measured.split}"
-    typer.echo(f"{where}: {of}, {numbers.clips:,} clips, {numbers.frames:,} frames")
+    chosen = measured.path if measured.split is None else f"{measured.path}, split {measured.split}"
+    chosen += "" if measured.where is None else f", {measured.where}"
+    typer.echo(f"{chosen}: {of}, {numbers.clips:,} clips, {numbers.frames:,} frames")
     typer.echo(f"mean  {'  '.join(f'{value:.{DIGITS}f}' for value in numbers.mean)}")
     typer.echo(f"std   {'  '.join(f'{value:.{DIGITS}f}' for value in numbers.std)}")
     typer.echo(measured.call)

@@ -201,6 +201,11 @@ def counts_of(column: pa.Array) -> dict[str, int]:
     return dict(sorted(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)))
 
 
+def counts_of_splits(batch: pa.RecordBatch) -> dict[str, dict[str, int]]:
+    """Named division of an index's clips to split to clips."""
+    return {name: counts_of(batch.column(SPLIT_PREFIX + name)) for name in split_sets(batch.schema)}
+
+
 def write_index(file: BinaryIO, batch: pa.RecordBatch) -> FileInfo:
     """Writes `index.arrow` into a file; in memory, an index of ten million clips would stand once more."""
     sink = HashingFile(file)

@@ -65,6 +65,8 @@ class Manifest:
     """Named divisions of the data set beside `splits`, such as `ave_match`: split to clips."""
     features: tuple[str, ...] = ()
     """Names of the feature arrays that clips have."""
+    feature_sources: Mapping[str, Any] = field(default_factory=dict)
+    """Feature to the file or folder that its arrays were packed from, and a digest of it."""
     base: str | None = None
     """Folder or URL that shard names are relative to; None: the folder of the manifest."""
 
@@ -86,6 +88,8 @@ class Manifest:
             optional["split_sets"] = {name: dict(splits) for name, splits in self.split_sets.items()}
         if self.features:
             optional["features"] = list(self.features)
+        if self.feature_sources:
+            optional["feature_sources"] = dict(self.feature_sources)
         return optional | {
             "format": "shardkit",
             "format_version": FORMAT_VERSION,
@@ -163,6 +167,7 @@ class Manifest:
             base=content.get("base"),
             split_sets=content.get("split_sets", {}),
             features=tuple(content.get("features", ())),
+            feature_sources=content.get("feature_sources", {}),
         )
 
 

@@ -3,7 +3,7 @@
 shardkit itself reads the index and never needs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -19,6 +19,7 @@ def encode_message(
     event_classes: Sequence[str],
     video_codec: str,
     audio_codec: str,
+    feature_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> bytes:
     """The msgpack map of a clip: names beside ids, so that no other file is needed to read it."""
     message: dict[str, Any] = {
@@ -42,6 +43,8 @@ def encode_message(
         "flags": list(record.flags),
         "columns": dict(record.columns),
     }
+    if record.splits:
+        message["splits"] = dict(record.splits)
     if record.video is not None:
         message["video"] = {
             "codec": video_codec,
@@ -56,6 +59,8 @@ def encode_message(
             "channels": record.audio.channels,
             "samples": record.audio.samples,
         }
+    if feature_shapes:
+        message["features"] = {name: {"shape": list(shape)} for name, shape in feature_shapes.items()}
     packed: bytes = msgpack.packb(message)
     return packed
 

@@ -32,10 +32,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B clips. `video` and `audio` lie in memory that is used again once both are gone: clone what you keep.
+    """B clips. `video`, `audio` and `features` lie in memory that is used again once all are gone: clone what you keep.
 
-    With `views`, `video`, `audio`, `window_s`, `frame_times_s`, `frame_count` and `audio_samples` have another
-    dimension after the first: [B, V, …].
+    With `views`, `video`, `audio`, `features`, `window_s`, `frame_times_s`, `frame_count` and `audio_samples` have
+    another dimension after the first: [B, V, …].
     """
 
     video: Tensor | None
@@ -101,8 +101,8 @@ class Batch:
 
         Args:
             context_s: Length of each segment's sound, around its middle, such as VGGish's 0.96 s: L = round(context_s *
-                rate) samples from floor((k + 1/2) * S / N - L / 2) on, with zeros beyond both ends of the window. None:
-                the segment's own.
+                rate) samples from the one nearest to (k + 1/2) * S / N - L / 2 on, with zeros beyond both ends of the
+                window. None: the segment's own.
 
         Raises:
             UsageError: The batch has no segments, or has views, or frames that do not divide among segments.

@@ -13,7 +13,7 @@ from shardkit.errors import UsageError
 from shardkit.format.index import ragged_places
 from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
-from shardkit.loading.plan import VIEW_FIELDS, Rows
+from shardkit.loading.plan import FEATURE_FIELD, VIEW_FIELDS, Rows
 from shardkit.planning.sampling import clip_events
 from shardkit.planning.segments import EventColumns, SegmentGrid, event_targets, grid_labels
 from shardkit.taxonomy import UNKNOWN
@@ -67,7 +67,7 @@ class Collator:
         """A batch over filled slots.
 
         Args:
-            slots: Arrays [B, …] by field; `video` and `audio` are handed on, the others copied.
+            slots: Arrays [B, …] by field; `video`, `audio` and features are handed on, the others copied.
             rows: int64 [B]: row of the index, or NO_CLIP.
             weight: float32 [B].
             loss_scale: See Batch.
@@ -78,7 +78,7 @@ class Collator:
         safe = np.where(there, rows, 0)
         events = self._events(safe, there, slots["window_s"])
         if self._views is None:
-            slots = {name: array[:, 0] if name in VIEW_FIELDS else array for name, array in slots.items()}
+            slots = {name: array[:, 0] if _has_views(name) else array for name, array in slots.items()}
         small: dict[str, Any] = {
             name: torch.from_numpy(slots[name].copy())
             for name in (
@@ -103,6 +103,11 @@ class Collator:
             background=torch.from_numpy(self._background[safe] & there),
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe, there) for name in self._columns},
+            features={
+                name.removeprefix(FEATURE_FIELD): torch.from_numpy(array)
+                for name, array in slots.items()
+                if name.startswith(FEATURE_FIELD)
+            },
             **small,
             **({} if self._segments is None else self._of_segments(self._segments, safe, there, slots["window_s"])),
         )
@@ -195,6 +200,10 @@ def _flagged(flags: pa.Array, flag: str) -> npt.NDArray[np.bool_]:
     found = np.zeros(len(flags), dtype=np.bool_)
     found[np.searchsorted(offsets, hits, side="right") - 1] = True
     return found
+
+
+def _has_views(field: str) -> bool:
+    return field in VIEW_FIELDS or field.startswith(FEATURE_FIELD)
 
 
 def _is_numeric(column: pa.Array) -> bool:

@@ -10,6 +10,7 @@ import torch
 from shardkit.errors import UsageError
 from shardkit.loading.batch import Batch
 from shardkit.loading.batch_task import BatchTask
+from shardkit.loading.where import Where, check_where
 from shardkit.planning.sampling import FrameChoice
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import PathLike
@@ -26,7 +27,9 @@ class LoaderConfig:
 
     batch_size: int
     split: str | None = None
+    where: Where | None = None
     modalities: tuple[str, ...] = MODALITIES
+    features: tuple[str, ...] = ()
     frames: int | None = None
     frame_choice: FrameChoice = "uniform"
     size: int | tuple[int, int] | None = None
@@ -39,6 +42,7 @@ class LoaderConfig:
     shuffle: bool = True
     shuffle_shards: int | None = None
     locality: Literal["node"] | None = None
+    balance: str | None = None
     seed: int = 0
     epochs: int | None = None
     drop_last: bool = False
@@ -65,10 +69,13 @@ class LoaderConfig:
         for name in ("shuffle", "drop_last", "verify"):
             # "no" out of a configuration file would be true.
             _check_choice(name, getattr(self, name), (True, False))
+        if self.where is not None:
+            check_where(self.where)
         if self.shuffle_shards is not None and not self.shuffle:
             raise UsageError(
                 f"shuffle_shards={self.shuffle_shards} says how clips are shuffled, and shuffle=False: leave one out"
             )
+        self._check_balance()
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
             raise UsageError(f"seed={self.seed!r}: a whole number from 0 to 2**64 - 1 is needed")
         for side in self.frame_size or ():
@@ -85,8 +92,10 @@ class LoaderConfig:
         _check_choice("locality", self.locality, ("node", None))
         _check_choice("worker_type", self.worker_type, ("process", "thread"))
         _check_choice("on_error", self.on_error, ("raise", "skip"))
-        if not self.modalities or set(self.modalities) - set(MODALITIES):
-            raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed")
+        if not (self.modalities or self.features) or set(self.modalities) - set(MODALITIES):
+            raise UsageError(f"modalities={self.modalities!r}: some of {MODALITIES} are needed, or features")
+        if len(set(self.features)) < len(self.features):
+            raise UsageError(f"features={self.features!r}: each is needed once")
         if self.window_s is not None:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
         if self.segment_s is not None:
@@ -102,6 +111,24 @@ class LoaderConfig:
                 "decoder='decord' with verify=False in threads: decord can end the whole process on damaged bytes; "
                 "use worker_type='process' or verify=True",
             )
+
+    def _check_balance(self) -> None:
+        if self.balance is None:
+            return
+        if not isinstance(self.balance, str):
+            raise UsageError(f"balance={self.balance!r}: the name of a level or a label set is needed")
+        reasons = {
+            "shuffle=False": "clips are drawn, in no order that is stored" if not self.shuffle else None,
+            f"shuffle_shards={self.shuffle_shards}": "rare clips are drawn again and again, wherever they are stored"
+            if self.shuffle_shards is not None
+            else None,
+            f"locality={self.locality!r}": "a node's share of the shards would have classes of its own"
+            if self.locality is not None
+            else None,
+        }
+        for option, reason in reasons.items():
+            if reason is not None:
+                raise UsageError(f"balance={self.balance!r} and {option} exclude each other: {reason}; leave one out")
 
     @property
     def has_segments(self) -> bool:

@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 
 from shardkit.clip import EVENT_MODALITIES, Event
 from shardkit.errors import CorruptShardError, DataError, StorageError, UsageError
-from shardkit.format.index import ClipIndex, decode_index
+from shardkit.format.index import SPLIT_PREFIX, ClipIndex, decode_index
 from shardkit.format.manifest import INDEX_NAME, MANIFEST_NAME, Manifest
 from shardkit.loading.filler import SlotFiller
 from shardkit.loading.plan import BatchLayout, slot_of
 from shardkit.loading.sample import Sample
 from shardkit.loading.shapes import clip_plan
+from shardkit.loading.where import Where, clips_where
 from shardkit.planning.views import ViewRules
 from shardkit.sizes import parse_size
 from shardkit.storage.failures import MissingFileError, MissingStoreError
@@ -100,28 +101,38 @@ class Dataset:
         self,
         *,
         split: str | None = None,
+        where: Where | None = None,
         keys: Iterable[str] | None = None,
         mask: npt.NDArray[np.bool_] | Sequence[bool] | None = None,
     ) -> "Dataset":
         """The clips that fit every condition given.
 
         Args:
-            split: Name of a split; "" is the clips without one.
+            split: Name of a split, or `SCHEME:NAME` of a named division into splits; "" is the clips without one.
+            where: A condition on what the index says, such as `level_4 == "Violin" and duration_s > 5`, or an
+                expression of pyarrow.compute over the same names; nothing but the index is read. Labels are compared
+                with a class's name or id (`"Speech" in labels` where a clip has several), flags like
+                `"silent" not in flags`, other columns of the annotation file, named divisions into splits and columns
+                of the index by their names. A clip for which a value is not known fits `== None` only.
             keys: Keys of clips; each must be there.
             mask: One truth value a clip of this selection.
 
         Raises:
-            UsageError: An unknown split or key, or a mask of another length.
+            UsageError: An unknown split or key, a condition that is none or names what there is not, or a mask of
+                another length.
 
         Example:
             >>> train = ds.select(split="train")  # doctest: +SKIP
         """
         keep = np.ones(len(self), dtype=np.bool_)
         if split is not None:
-            known = sorted(self.manifest.splits)
-            if split not in known:
-                raise UsageError(f"{self.folder}: no split {split!r}; the data set has {', '.join(map(repr, known))}")
-            keep &= pc.equal(self.index.batch.column("split"), split).to_numpy(zero_copy_only=False)[self.rows]
+            column, name = self._split_column(split)
+            keep &= pc.equal(self.index.batch.column(column), name).to_numpy(zero_copy_only=False)[self.rows]
+        if where is not None:
+            try:
+                keep &= clips_where(where, self.manifest, self.index)[self.rows]
+            except UsageError as exc:
+                raise UsageError(f"{self.folder}: {exc}") from exc
         if keys is not None:
             here = self.index.batch.column("key").take(pa.array(self.rows))
             wanted = pa.array(keys, here.type)
@@ -135,6 +146,19 @@ class Dataset:
                 raise UsageError(f"a mask of shape {chosen.shape} for {len(self)} clips")
             keep &= chosen
         return self._with_rows(self.rows[keep])
+
+    def _split_column(self, split: str) -> tuple[str, str]:
+        """The column of the index that holds a split, and its name there."""
+        manifest = self.manifest
+        if split in manifest.splits:
+            return "split", split
+        scheme, colon, name = split.partition(":")
+        if colon and scheme in manifest.split_sets and name in ("", *manifest.split_sets[scheme]):
+            return SPLIT_PREFIX + scheme, name
+        known = {"the data set": manifest.splits, **manifest.split_sets}
+        there = "; ".join(f"{who} has {', '.join(map(repr, sorted(splits)))}" for who, splits in known.items())
+        remedy = f"; for a named one write {next(iter(manifest.split_sets))}:NAME" if manifest.split_sets else ""
+        raise UsageError(f"{self.folder}: no split {split!r}; {there}{remedy}")
 
     def _with_rows(self, rows: npt.NDArray[np.int64]) -> "Dataset":
         return Dataset(self.store, self.manifest, self.index, rows, index_file=self.index_file)
@@ -157,7 +181,10 @@ class Dataset:
             name for name, sizes in (("video", self.index.video_bytes), ("audio", self.index.audio_bytes)) if sizes[row]
         )
         rules = ViewRules(seed=0)
-        plan = clip_plan(self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules)
+        features = tuple(name for name in self.manifest.features if self.index.feature(name).size_bytes[row])
+        plan = clip_plan(
+            self.folder, self.manifest, self.index, one, modalities=modalities, rules=rules, features=features
+        )
         layout = BatchLayout.of(plan, 1)
         if self.manifest.packed:
             slot = slot_of(layout.views(np.zeros(layout.size_bytes, dtype=np.uint8)), 0)
@@ -195,6 +222,7 @@ class Dataset:
             source=index.text("source", row),
             flags=tuple(index.batch.column("flags")[row].as_py()),
             columns={name: index.column(name)[row].as_py() for name in self.manifest.columns},
+            features={feature.name: slot[feature.field][0] for feature in plan.features},
         )
 
     def _row(self, which: int | str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from shardkit.errors import CorruptShardError, DataError, StorageError
 from shardkit.format.digest import xxh3
 from shardkit.format.index import ClipIndex
+from shardkit.loading.features import FeatureFiller
 from shardkit.loading.frame_codecs import frame_codec
 from shardkit.loading.frames import FrameFiller
 from shardkit.loading.plan import Bytes, ClipPlan, Slot
@@ -19,8 +20,10 @@ from shardkit.storage.ranges import RangeReader
 
 
 class Part(Protocol):
-    """What a clip's slot gets from one member: frames or samples."""
+    """What a clip's slot gets from one member: frames, samples, or the array of a feature."""
 
+    member: str
+    """What messages call it."""
     ranges: list[tuple[int, int]]
     """(offset in the shard, size) of what must be read; ascending where shardkit wrote the shard."""
     into: list[Bytes]
@@ -48,8 +51,10 @@ class Planned:
     windows_s: list[tuple[float, float]]
     frames: Part | None
     sound: Part | None
+    features: list[Part | None]
+    """One for each feature that is loaded; None where the clip has no array."""
     parts: list[Part]
-    """Those two, where they are, in the order in which they are read."""
+    """All of these that are there, in the order in which they are read."""
     slot: Slot | None = None
     """Where it goes; None before it is placed."""
     begun: Any = None
@@ -82,6 +87,7 @@ class SlotFiller:
             self._frames = FrameFiller(index, plan.video, plan.rules, codec, segments=plan.segments)
         if plan.audio is not None:
             self._sound = sound_filler(index, plan.audio, verify=plan.verify)
+        self._features = [FeatureFiller(index, feature) for feature in plan.features]
         self.tally = Tally()
 
     def plan(self, *, row: int, position: int, epoch: int) -> Planned:
@@ -104,9 +110,10 @@ class SlotFiller:
             frames = self._frames.part(row, views, windows_s)
         if self._sound is not None and index.audio_bytes[row]:
             sound = self._sound.part(row, windows_s)
-        parts: list[Part] = [part for part in (frames, sound) if part is not None]
+        features: list[Part | None] = [feature.part(row, windows_s) for feature in self._features]
+        parts: list[Part] = [part for part in (frames, sound, *features) if part is not None]
         parts.sort(key=lambda part: part.ranges[:1])
-        return Planned(row, windows_s, frames, sound, parts)
+        return Planned(row, windows_s, frames, sound, features, parts)
 
     def begin(self, clips: Sequence[Planned]) -> None:
         """Begins to read what was planned, where the reader can do that ahead."""
@@ -183,6 +190,11 @@ class SlotFiller:
             for name in ("audio", "audio_samples"):
                 slot[name][...] = 0
         audio_ns = perf_counter_ns()
+        for filler, part in zip(self._features, clip.features, strict=True):
+            if part is None:
+                slot[filler.plan.field][...] = 0
+            else:
+                part.fill(data[part])
         if frames is not None:
             frames.fill(data[frames])
         elif self._frames is not None:
@@ -219,9 +231,8 @@ class SlotFiller:
             for piece, digest, offset in part.pieces(data[part]):
                 found = xxh3(piece)
                 if found != digest:
-                    member = "video" if part is clip.frames else "audio"
                     raise CorruptShardError(
-                        f"{self.where(clip.row)}, {member} at byte {offset:,}: xxh3 is {found:016x}, index says "
+                        f"{self.where(clip.row)}, {part.member} at byte {offset:,}: xxh3 is {found:016x}, index says "
                         f"{digest:016x}; the shard is damaged: copy it again, or pack or index again",
                     )
 

@@ -47,25 +47,24 @@ def segment_frames(
             f"{folder}: frames={frames} do not divide evenly among {count} segments of {grid.segment_s:g} s; ask for "
             f"as many of each, frames=N*K, such as frames={max(1, frames // count) * count}"
         )
-    (fewest, fewest_row), (most, most_row) = _fewest_and_most(manifest, index, rows, grid)
-    wanted = max(1, fewest if frames is None else frames // count)
-    if fewest >= wanted and (frames is not None or most == fewest):
+    (fewest, row), most = _fewest_and_most(manifest, index, rows, grid)
+    wanted = most if frames is None else frames // count
+    if fewest >= wanted:
         return wanted * count
     pack = f"pack with --frames-per-segment {wanted}"
     if grid.segment_s != DEFAULT_SEGMENT_S:
         pack += f" --segment {grid.segment_s:g}"
     ask = f"ask for frames={fewest * count} (frames=N*K, N={count}), or " if fewest else ""
-    odd = "" if fewest < wanted else f", {index.text('key', most_row)!r} has one with {most}"
     raise UsageError(
         f"{folder}: frames are not spread over segments of {grid.segment_s:g} s: each is to show {wanted} of its own, "
-        f"and clip {index.text('key', fewest_row)!r} has one with {fewest}{odd}; {ask}{pack}"
+        f"and clip {index.text('key', row)!r} has one with {fewest}; {ask}{pack}"
     )
 
 
 def _fewest_and_most(
     manifest: Manifest, index: ClipIndex, rows: Rows, grid: SegmentGrid
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The fewest frames that a segment of any clip stores, and that clip's row; the most, and its."""
+) -> tuple[tuple[int, int], int]:
+    """The fewest frames that a segment of any clip stores, and that clip's row; the most that any does."""
     sampling = _sampling(manifest)
     if sampling is not None:
         # Instants hang on a clip's length alone: one clip of each will do.
@@ -77,7 +76,7 @@ def _fewest_and_most(
         instants_s = index.frame_time_s.row(row) if sampling is None else sampling.instants(duration_s)
         counts = _counts(instants_s, duration_s, grid)
         fewest.append((int(counts.min()), row))
-        most.append((int(counts.max()), row))
+        most.append(int(counts.max()))
     return min(fewest), max(most)
 
 

@@ -22,6 +22,7 @@ from shardkit.planning.views import View, ViewRules
 class FramePart:
     """One clip's frames on their way into a slot."""
 
+    member = "video"
     __slots__ = (
         "_codec",
         "_counts",

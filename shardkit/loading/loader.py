@@ -24,6 +24,7 @@ from shardkit.errors import (
     UsageError,
     WorkerError,
 )
+from shardkit.loading.balance import Balance
 from shardkit.loading.batch import Batch
 from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.config import LoaderConfig
@@ -37,6 +38,7 @@ from shardkit.loading.reports import Fault
 from shardkit.loading.ring import AHEAD_BUFFERS
 from shardkit.loading.shapes import clip_plan
 from shardkit.loading.stats import LoaderStats, Meter
+from shardkit.planning.balance import BalancedOrder
 from shardkit.planning.order import ORDER_VERSION, EpochOrder
 from shardkit.planning.state import LoaderState, check_fingerprint, fingerprint
 from shardkit.planning.steps import after_step, loss_scale, rank_on_nodes, rank_positions, step_count, weights
@@ -118,12 +120,13 @@ class Loader:
             _check_device(config.device)
         self._make_copier = make_copier
         dataset = _opened(source, config)
-        self.dataset = dataset.select(split=config.split) if config.split is not None else dataset
+        self.dataset = dataset.select(split=config.split, where=config.where)
         if not dataset.manifest.packed:
             _check_unpacked(dataset, config)
         if not len(self.dataset):
-            where = "selection" if config.split is None else f"split {config.split!r}"
-            raise UsageError(f"{self.dataset.folder}: no clips in this {where}: nothing to load")
+            selection = "selection" if config.split is None else f"split {config.split!r}"
+            fitting = "" if config.where is None else f" for which {config.where}"
+            raise UsageError(f"{self.dataset.folder}: no clips in this {selection}{fitting}: nothing to load")
         self.task = None if config.task is None else config.task.bind(dataset.manifest)
         self._plan = clip_plan(
             self.dataset.folder,
@@ -140,10 +143,14 @@ class Loader:
             audio_dtype="int16" if is_cuda(config.device) else "float32",
             verify=config.verify,
             segment_s=(config.segment_s or default_segment_s(dataset.manifest)) if config.has_segments else None,
+            features=config.features,
         )
-        if self._plan.video is None and self._plan.audio is None:
-            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}")
-        self._order: EpochOrder | None = None
+        if self._plan.video is None and self._plan.audio is None and not self._plan.features:
+            there = self.dataset.manifest.features
+            hint = f"; ask for features={there!r}" if there else ""
+            raise UsageError(f"{self.dataset.folder}: no clip has {' or '.join(config.modalities)}{hint}")
+        self._balance = None if config.balance is None else Balance.of(self.dataset, config.balance)
+        self._order: EpochOrder | BalancedOrder | None = None
         self._order_epoch = -1
         self._nodes = 1 if config.locality is None else node_count()
         self._wanted: tuple[int, int] | None = None
@@ -157,6 +164,7 @@ class Loader:
             selection_digest=hashlib.blake2b(self.dataset.rows.tobytes(), digest_size=16).hexdigest(),
             shuffle=config.shuffle,
             nodes=self._nodes,
+            balance=None if self._balance is None else self._balance.name,
         )
         self._epoch = 0
         self._delivered = 0
@@ -619,16 +627,20 @@ class Loader:
             self._stop = weakref.finalize(self, _end, engine, copier)
         return self._engine
 
-    def _order_of(self, epoch: int) -> EpochOrder:
+    def _order_of(self, epoch: int) -> EpochOrder | BalancedOrder:
         if self._order is None or self._order_epoch != epoch:
-            shard_of = self.dataset.index.shard[self.dataset.rows]
-            self._order = EpochOrder(
-                shard_of,
-                seed=self.config.seed,
-                epoch=epoch,
-                window_shards=self.config.shuffle_shards,
-                nodes=self._nodes,
-                shuffle=self.config.shuffle,
+            seed = self.config.seed
+            self._order = (
+                EpochOrder(
+                    self.dataset.index.shard[self.dataset.rows],
+                    seed=seed,
+                    epoch=epoch,
+                    window_shards=self.config.shuffle_shards,
+                    nodes=self._nodes,
+                    shuffle=self.config.shuffle,
+                )
+                if self._balance is None
+                else BalancedOrder(self._balance.weights, seed=seed, epoch=epoch)
             )
             self._order_epoch = epoch
         return self._order

@@ -24,7 +24,7 @@ class Measurement:
     stats: LoaderStats
     """Of the measured time, without start and warm-up."""
     tensors: Mapping[str, str]
-    """Dtype and shape of a batch's video and audio."""
+    """Dtype and shape of a batch's video, audio and features."""
     first_batch_s: float
     """From the call that makes the loader to the first batch: opens the data set, starts workers, fills a batch."""
     passes_before: float
@@ -129,7 +129,7 @@ def burn(cpu_s: float) -> float:
 
 
 def _tensors(batch: Batch) -> dict[str, str]:
-    named = {"video": batch.video, "audio": batch.audio}
+    named = {"video": batch.video, "audio": batch.audio, **batch.features}
     return {
         name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
         for name, tensor in named.items()

@@ -27,7 +27,9 @@ Rows = npt.NDArray[np.int64]
 Slot = Mapping[str, npt.NDArray[Any]]
 """The arrays of one slot by field, as `ClipPlan.slot_fields` describes them."""
 VIEW_FIELDS = ("video", "audio", "window_s", "frame_times_s", "frame_count", "audio_samples")
-"""Fields of a slot that every view has for itself."""
+"""Fields of a slot that every view has for itself, as it has those of features."""
+FEATURE_FIELD = "feature "
+"""What the names of features' fields in a slot begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,27 @@ class AudioPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """Fixed shape of a feature's arrays."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As they are stored, of all clips."""
+    rows: int | None = None
+    """How many of the first dimension are loaded; None: the array as it is."""
+
+    @property
+    def field(self) -> str:
+        """Its name in a slot."""
+        return f"{FEATURE_FIELD}{self.name}"
+
+    @property
+    def loaded_shape(self) -> tuple[int, ...]:
+        """Of each view."""
+        return self.shape if self.rows is None else (self.rows, *self.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
 class ClipPlan:
     """What becomes of a clip, as a pure function of (seed, epoch, position)."""
 
@@ -78,6 +101,7 @@ class ClipPlan:
     """Whether shardkit wrote the shards."""
     segments: SegmentGrid | None = None
     """The segments of every window, if it has any: frames lie in them, and windows begin at one."""
+    features: tuple[FeaturePlan, ...] = ()
 
     def to_json(self) -> str:
         """The plan as a worker process gets it."""
@@ -89,11 +113,13 @@ class ClipPlan:
         data = json.loads(text)
         video, audio, rules = data.pop("video"), data.pop("audio"), data.pop("rules")
         segments = data.pop("segments")
+        features = data.pop("features")
         return cls(
             rules=ViewRules(**rules),
             video=None if video is None else VideoPlan(**video),
             audio=None if audio is None else AudioPlan(**audio),
             segments=None if segments is None else SegmentGrid(**segments),
+            features=tuple(FeaturePlan(each["name"], tuple(each["shape"]), each["rows"]) for each in features),
             **data,
         )
 
@@ -117,6 +143,8 @@ class ClipPlan:
             fields["video"] = (np.dtype(np.uint8), (views, frames, self.video.height, self.video.width, 3))
         if self.audio is not None:
             fields["audio"] = (np.dtype(self.audio.dtype), (views, self.audio.channels, self.audio.samples))
+        for feature in self.features:
+            fields[feature.field] = (np.dtype(np.float32), (views, *feature.loaded_shape))
         return fields
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shardkit.clip import Event, Scalar
 from shardkit.errors import DataError, UsageError
+from shardkit.format.npy import decode_npy
 from shardkit.loading.sound import PCM_SCALE
 
 _REMEDY = "copy the shard again, or pack the clip again"
@@ -39,12 +40,16 @@ class Sample:
     """Media file that the clip was cut from."""
     flags: tuple[str, ...]
     columns: Mapping[str, Scalar] = field(default_factory=dict)
+    features: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Feature to the array that was packed with the clip; those that it has."""
 
     def __repr__(self) -> str:
         return f"Sample({', '.join(f'{f.name}={_described(getattr(self, f.name))}' for f in fields(self))})"
 
 
 def _described(value: object) -> str:
+    if isinstance(value, dict) and any(isinstance(item, np.ndarray) and item.ndim > 1 for item in value.values()):
+        return "{" + ", ".join(f"{name}: {_described(item)}" for name, item in value.items()) + "}"
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) and value.ndim > 1 else repr(value)
 
 
@@ -52,8 +57,8 @@ def decode(sample: Mapping[str, Any]) -> Sample:
     """Decodes one raw sample of a shardkit shard as `webdataset` yields it.
 
     Args:
-        sample: Members by extension: `mp4` or `mov`, `wav` or `flac` as bytes, `msg` as bytes or already unpacked;
-            `__key__`.
+        sample: Members by extension: `mp4` or `mov`, `wav` or `flac` as bytes, `msg` as bytes or already unpacked,
+            `NAME.npy` as bytes or an array; `__key__`.
 
     Returns:
         The clip.
@@ -84,6 +89,10 @@ def decode(sample: Mapping[str, Any]) -> Sample:
         if "flac" in sample:
             about, member = message["audio"], "flac"
             audio, rate_hz = _decode_flac(sample["flac"], about), about["rate_hz"]
+        features = {}
+        for name in message.get("features", ()):
+            member = f"{name.lower()}.npy"  # webdataset takes no notice of case
+            features[name] = _decode_feature(sample[member])
         member = "msg"
         return Sample(
             key=key,
@@ -101,6 +110,7 @@ def decode(sample: Mapping[str, Any]) -> Sample:
             source=message["source"],
             flags=tuple(message["flags"]),
             columns=message["columns"],
+            features=features,
         )
     except DataError as exc:
         raise DataError(f"sample {key!r}, member {member}: {exc}; {_REMEDY}") from exc
@@ -128,6 +138,11 @@ def _decode_video(data: bytes, about: Mapping[str, Any]) -> npt.NDArray[np.uint8
     else:
         raise ValueError(f"unknown video codec {codec!r}")
     return video
+
+
+def _decode_feature(said: Any) -> npt.NDArray[np.float32]:
+    array = said if isinstance(said, np.ndarray) else decode_npy(said)
+    return array.astype(np.float32)
 
 
 def _decode_flac(data: bytes, about: Mapping[str, Any]) -> npt.NDArray[np.float32]:

@@ -52,8 +52,8 @@ def _sound(audio: Tensor, segments: int, segment_s: float, context_s: float | No
         if not (math.isfinite(context_s) and context_s > 0):
             raise UsageError(f"context_s={context_s!r}: a number of seconds above 0 is needed")
         size = max(1, round(context_s * total / (segments * segment_s)))
-        # Halves of samples are kept whole until the end: rounding them to even would move every other segment.
-        starts = [((2 * place + 1) * total - segments * size) // (2 * segments) for place in range(segments)]
+        # The nearest sample in whole numbers: floats would move some segments by one.
+        starts = [((2 * place + 1) * total - segments * (size - 1)) // (2 * segments) for place in range(segments)]
     before, behind = max(0, -starts[0]), max(0, starts[-1] + size - total)
     if before or behind:
         audio = F.pad(audio, (before, behind))

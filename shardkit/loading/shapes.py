@@ -8,8 +8,8 @@ from shardkit.errors import UsageError
 from shardkit.format.index import ClipIndex
 from shardkit.format.manifest import Manifest
 from shardkit.loading.frame_segments import segment_frames
-from shardkit.loading.plan import AudioPlan, ClipPlan, Rows, VideoPlan
-from shardkit.planning.sampling import fixed_frame_count
+from shardkit.loading.plan import AudioPlan, ClipPlan, FeaturePlan, Rows, VideoPlan
+from shardkit.planning.sampling import fixed_frame_count, row_count
 from shardkit.planning.segments import SegmentGrid
 from shardkit.planning.views import ViewRules
 from shardkit.storage.locations import Location
@@ -37,6 +37,7 @@ def clip_plan(
     audio_dtype: Literal["float32", "int16"] = "float32",
     verify: bool = True,
     segment_s: float | None = None,
+    features: tuple[str, ...] = (),
 ) -> ClipPlan:
     """The plan for the clips `rows` of an index.
 
@@ -88,9 +89,42 @@ def clip_plan(
             codec=manifest.settings["audio_codec"],
             dtype=audio_dtype,
         )
-    plan = ClipPlan(video, audio, window_s, rules, verify, manifest.packed, grid)
+    arrays = tuple(_feature_plan(folder, manifest, index, rows, name, window_s) for name in features)
+    plan = ClipPlan(video, audio, window_s, rules, verify, manifest.packed, segments=grid, features=arrays)
     _check_views(folder, index, rows, with_video, plan)
     return plan
+
+
+def _feature_plan(
+    folder: Location, manifest: Manifest, index: ClipIndex, rows: Rows, name: str, window_s: float | None
+) -> FeaturePlan:
+    """A window is cut out of arrays of several dimensions: the first is time."""
+    if name not in manifest.features:
+        there = ", ".join(manifest.features) or "none"
+        raise UsageError(f"{folder}: no feature {name!r}; the data set has {there}: pack it with --features")
+    columns = index.feature(name)
+    with_feature = rows[columns.size_bytes[rows] > 0]
+    if not len(with_feature):
+        raise UsageError(f"{folder}: no clip of this selection has the feature {name!r}; leave it out")
+    ranks = columns.shape.counts(with_feature)
+    values, first = columns.shape.values, columns.shape.row(int(with_feature[0]))
+    odd = np.flatnonzero(ranks != len(first))
+    if not len(odd):
+        shapes = values[columns.shape.offsets[with_feature][:, None] + np.arange(len(first))]
+        odd = np.flatnonzero((shapes != first).any(axis=1))
+    if len(odd):
+        described = " and ".join(
+            f"{tuple(columns.shape.row(row).tolist())} of {index.text('key', row)!r}"
+            for row in (int(with_feature[0]), int(with_feature[odd[0]]))
+        )
+        raise UsageError(
+            f"{folder}: arrays of the feature {name!r} differ in shape: {described}; select clips of one shape, or "
+            "leave the feature out"
+        )
+    shape = tuple(first.tolist())
+    if window_s is None or len(shape) == 1:
+        return FeaturePlan(name, shape)
+    return FeaturePlan(name, shape, row_count(shape[0], window_s, longest_s=float(index.duration_s[rows].max())))
 
 
 def _check_views(folder: Location, index: ClipIndex, rows: Rows, with_video: Rows, plan: ClipPlan) -> None:

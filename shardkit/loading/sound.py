@@ -34,6 +34,7 @@ class SecondRun(NamedTuple):
 class SoundPart:
     """One clip's samples on their way into a slot."""
 
+    member = "audio"
     __slots__ = ("_filler", "_out", "_row", "_runs", "_windows", "into", "ranges")
 
     def __init__(self, filler: "SoundFiller", row: int, windows: list[Window], runs: list[SecondRun]) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.decoding.rules import check_run
 from shardkit.errors import UsageError
+from shardkit.packing.features import FeatureInput
 from shardkit.packing.parts import Part
 from shardkit.packing.settings import PackSettings
 from shardkit.storage.locations import Location
@@ -20,11 +21,13 @@ class PackJob:
     """A packing run: inputs, output and how to run. What decides the bytes is in `settings` and the inputs."""
 
     annotations: Location
-    media: Location
+    media: Location | None
+    """None: clips have features only."""
     out: Location
     settings: PackSettings
-    format: FormatName = "auto"
-    column: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[FeatureInput, ...] = ()
+    request: AnnotationRequest = field(default_factory=AnnotationRequest)
+    """How the annotation file is read, and which files belong to it."""
     name: str = "clips"
     split: Mapping[str, float] | None = None
     split_group: str = "id"
@@ -51,6 +54,11 @@ class PackJob:
             resume=self.resume,
             overwrite=self.overwrite,
         )
+        require = self.settings.require
+        if not self.features and (self.media is None or require == "features"):
+            raise UsageError(f"{'no media' if self.media is None else f'require={require!r}'}: give features to pack")
+        if self.media is None and require not in ("any", "features"):
+            raise UsageError(f"require={require!r} asks for media: give the folder that holds them, or leave it out")
         if self.stratify is not None and self.split is None:
             raise UsageError(f"stratify={self.stratify!r} says how to split: give the shares too, as split")
         if self.part is not None and self.finish:
@@ -65,6 +73,7 @@ class PackJob:
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError(f"ray_address={self.ray_address!r} is for engine 'ray': give that too")
         try:
-            json.dumps([dict(each.storage_options) for each in (self.annotations, self.media, self.out)])
+            locations = (self.annotations, self.media, self.out)
+            json.dumps([dict(each.storage_options) for each in locations if each is not None])
         except (TypeError, ValueError) as exc:
             raise UsageError(f"storage_options: plain values are needed ({exc}), for other processes get them") from exc

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 import xxhash
 
 from shardkit.clip import Clip
+from shardkit.errors import UsageError
 
 LONGEST_ID_BYTES = 64
 """What an id may take: with start, ordinal and `.flac` a name stays within the 100 bytes that ustar has."""
+LONGEST_NAME_BYTES = 100
 
 _ESCAPED = re.compile(r"[^A-Za-z0-9_-]")
 _HASH_DIGITS = 16
@@ -38,6 +40,20 @@ def clip_keys(clips: Iterable[Clip]) -> list[str]:
         taken.add(key)
         keys.append(key)
     return keys
+
+
+def check_member_names(keys: Iterable[str], extensions: Iterable[str]) -> None:
+    """Passes if names of members stay within the 100 bytes that ustar has.
+
+    Raises:
+        UsageError: An extension, which has the name of a feature in it, is too long for a key.
+    """
+    longest_key, longest = max(keys, key=len, default=""), max(extensions, key=len, default="")
+    if longest and len(name := f"{longest_key}.{longest}") > LONGEST_NAME_BYTES:
+        raise UsageError(
+            f"{name}: {len(name)} bytes, and names in tars have at most {LONGEST_NAME_BYTES}; name the feature with "
+            f"{len(name) - LONGEST_NAME_BYTES} letters less"
+        )
 
 
 def key_without_ordinal(clip: Clip) -> str:

@@ -25,6 +25,7 @@ class PackReport:
 
     out: str
     rows: int
+    """Rows of the annotation file; of one that makes several clips, as many, and none that joins another's clip."""
     packed: int
     rejected: Mapping[str, int]
     """Reason to number of rows."""

@@ -3,28 +3,38 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from shardkit.clip import Reject
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
-from shardkit.format.index import column_type, counts_of, index_schema, joined
+from shardkit.format.index import (
+    SPLIT_PREFIX,
+    column_type,
+    counts_of,
+    counts_of_splits,
+    index_schema,
+    joined,
+    split_sets,
+)
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.receipt import Receipt
 from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.packing.features import find_arrays
 from shardkit.packing.job import PackJob
-from shardkit.packing.keys import clip_keys
+from shardkit.packing.keys import check_member_names, clip_keys
 from shardkit.packing.local_engine import pack_locally
 from shardkit.packing.outcome import PackProgress, PackReport
 from shardkit.packing.output import PackOutput
 from shardkit.packing.parts import part_of_shard
-from shardkit.packing.provenance import libraries
+from shardkit.packing.provenance import annotation_inputs, libraries
 from shardkit.packing.shard_plan import Candidate, ShardPlan, plan_shards
 from shardkit.packing.shard_task import Common, ShardTask
-from shardkit.packing.sources import find_sources
-from shardkit.packing.splits import assign_splits
+from shardkit.packing.sources import Located, find_sources
+from shardkit.packing.splits import assign_splits, default_splits
 from shardkit.planning.order import ORDER_VERSION
 from shardkit.storage.folders import Folder, check_writable, open_folder
 
@@ -59,13 +69,11 @@ class _Run:
         # First: what is wrong with the output's URL is said before a long list of media is made.
         check_writable(job.out)
         self._folder: Folder = open_folder(job.out, alone=job.part is None)
-        self._annotations, self._about_annotations = read_annotation_file(
-            job.annotations, format=job.format, column=job.column
-        )
+        self._annotations, self._about_annotations = read_annotation_file(job.annotations, job.request)
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
-        self._named: dict[int, tuple[str, str]] = {}
-        """Row to key and split."""
+        self._named: dict[tuple[int, float | None], tuple[str, str]] = {}
+        """Row and start to key and split; of one row are several clips that start one after another."""
         self._done = self._fresh = self._total = 0
         self._begun = False
 
@@ -74,9 +82,8 @@ class _Run:
         plan = self._plan()
         inputs = {
             "libraries": self._libraries,
-            "annotations": self._about_annotations["xxh3"],
-            "format": self._annotations.format,
-            "column": dict(job.column),
+            **annotation_inputs(self._about_annotations, job.request),
+            "features": self._features.about,
         }
         with PackOutput(self._folder, part=job.part) as output:
             if (job.resume or job.finish) and output.finished():
@@ -110,7 +117,7 @@ class _Run:
         job, annotations = self._job, self._annotations
         clips = annotations.clips
         if job.split is None:
-            splits = [clip.split or "" for clip in clips]
+            splits = default_splits(annotations)
         else:
             splits = assign_splits(
                 clips,
@@ -120,11 +127,21 @@ class _Run:
                 label_sets=annotations.label_sets,
                 seed=job.settings.seed,
             )
-        self._named = dict(zip((clip.row for clip in clips), zip(clip_keys(clips), splits, strict=True), strict=True))
-        located, missing = find_sources(clips, job.media)
-        self._rejects += missing
-        candidates = [Candidate(*self._named[each.clip.row], each) for each in located]
-        return plan_shards(candidates, job.settings, name=job.name)
+        places = ((clip.row, clip.start_s) for clip in clips)
+        self._named = dict(zip(places, zip(clip_keys(clips), splits, strict=True), strict=True))
+        require = job.settings.require
+        if job.media is None:
+            located = [Located(clip, None, clip.start_s, clip.end_s) for clip in clips]
+        else:
+            located, missing = find_sources(clips, job.media, optional=require == "features")
+            self._rejects += missing
+        candidates = [Candidate(*self._named[each.clip.row, each.clip.start_s], each) for each in located]
+        self._features = find_arrays(job.features, candidates, annotations=annotations, require=require)
+        self._rejects += self._features.rejects
+        candidates, sources = self._features.candidates, self._features.sources
+        check_member_names((candidate.key for candidate in candidates), [source.extension for source in sources])
+        feature_bytes = sum(source.member_bytes for source in sources)
+        return plan_shards(candidates, job.settings, name=job.name, feature_bytes=feature_bytes)
 
     def _shards(self, plan: ShardPlan) -> Sequence[int]:
         """The shards that this run is to pack."""
@@ -165,7 +182,9 @@ class _Run:
         columns = {
             name: column_type(clip.columns.get(name) for clip in annotations.clips) for name in annotations.columns
         }
-        return index_schema(annotations.label_sets, columns)
+        return index_schema(
+            annotations.label_sets, columns, split_sets=annotations.split_sets, features=self._features.about
+        )
 
     def _common(self, digest: str) -> Common:
         job, annotations = self._job, self._annotations
@@ -177,7 +196,8 @@ class _Run:
             plan_digest=digest,
             libraries=self._libraries,
             # Tasks of other processes have another current folder.
-            media=job.media.absolute(),
+            media=None if job.media is None else job.media.absolute(),
+            features=self._features.sources,
             out=job.out.absolute(),
             clip_timeout_s=job.clip_timeout_s,
         )
@@ -206,7 +226,7 @@ class _Run:
             self._progress(PackProgress(self._done, self._total, len(self._rejects), elapsed_s, self._fresh))
 
     def _check_rejects(self, output: PackOutput) -> None:
-        rows = self._annotations.row_count
+        rows = self._annotations.entry_count
         if len(self._rejects) <= self._job.max_rejects * rows:
             return
         # Before it has begun, what lies there is another run's.
@@ -219,8 +239,8 @@ class _Run:
 
     def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
         return TooManyRejectsError(
-            f"none of {self._annotations.row_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
-            f"{self._named_rejects(output)}; check --media and --column"
+            f"none of {self._annotations.entry_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
+            f"{self._named_rejects(output)}; check --media{' --features' if self._job.features else ''} and --column"
         )
 
     def _named_rejects(self, output: PackOutput) -> str:
@@ -267,6 +287,9 @@ class _Run:
             shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
+            features=tuple(self._features.about),
+            feature_sources=self._features.about,
+            split_sets=counts_of_splits(batch),
         )
         output.commit(manifest)
         return self._report(manifest.shards, batch, manifest.reject_counts)
@@ -280,26 +303,33 @@ class _Run:
         """
         job, annotations = self._job, self._annotations
         manifest, batch = output.read()
+        schemes = tuple(annotations.split_sets)
+        named = {}
+        for clip in annotations.clips:
+            key, split = self._named[clip.row, clip.start_s]
+            named[key] = (clip.row, split, *(clip.splits.get(scheme, "") for scheme in schemes))
         found = (
             manifest.name,
             dict(manifest.settings),
             dict(manifest.annotations),
+            dict(manifest.feature_sources),
             dict(manifest.libraries),
             (manifest.label_sets, manifest.event_classes, manifest.columns),
-            list(zip(*(batch.column(name).to_pylist() for name in ("key", "split")), strict=True)),
+            dict(zip(batch.column("key").to_pylist(), _splits_of(batch), strict=True)),
         )
         wanted = (
             job.name,
             job.settings.to_json(),
             self._about_annotations,
+            self._features.about,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
-            [self._named.get(row) for row in batch.column("row").to_pylist()],
+            {key: named.get(key) for key in batch.column("key").to_pylist()},
         )
         if found != wanted:
             raise UsageError(
-                f"{output.location}: holds a data set of other settings, annotations, splits or library versions; "
-                "choose another folder, or replace it with --overwrite",
+                f"{output.location}: holds a data set of other settings, annotations, features, splits or library "
+                "versions; choose another folder, or replace it with --overwrite",
             )
         if job.part is None:
             output.clear()
@@ -317,7 +347,7 @@ class _Run:
         elapsed_s = time.monotonic() - self._began_s
         return PackReport(
             out=self._folder.location,
-            rows=self._annotations.row_count,
+            rows=self._annotations.entry_count,
             packed=batch.num_rows,
             rejected=reject_counts,
             flags=counts_of(batch.column("flags").flatten()),
@@ -327,6 +357,12 @@ class _Run:
             fresh=self._fresh,
             elapsed_s=elapsed_s,
         )
+
+
+def _splits_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    """Row, split and named splits of every clip of an index."""
+    names = ("row", "split", *(SPLIT_PREFIX + scheme for scheme in split_sets(batch.schema)))
+    return zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _by_reason(rejects: Sequence[Reject]) -> dict[str, int]:

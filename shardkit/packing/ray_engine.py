@@ -106,8 +106,9 @@ def _check_node(task: ShardTask, common: Common, output: Folder) -> None:
         raise UsageError(f"node {node} has {unlike}: install the same on all nodes, or bytes would depend on the node")
     if not output.exists(PLAN_NAME):
         raise StorageError(f"node {node} does not see the run in {output.location}: all nodes must reach the output")
-    if common.media.is_local:
-        paths = (common.media.path / candidate.located.path for candidate in task.candidates)
+    sources = [candidate.located.path for candidate in task.candidates if candidate.located.path is not None]
+    if sources and common.media is not None and common.media.is_local:
+        paths = (common.media.path / source for source in sources)
         if not any(path.exists() for path in paths):
             raise StorageError(
                 f"node {node} sees none of the media files of {task.name} below {common.media}: all nodes must reach "

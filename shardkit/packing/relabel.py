@@ -14,22 +14,27 @@ from typing import Any
 import pyarrow as pa
 
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations.flags import ROW_FLAGS
+from shardkit.annotations.request import AnnotationRequest
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
 from shardkit.format.index import (
     COLUMN_PREFIX,
     LABEL_PREFIX,
+    SPLIT_PREFIX,
     column_type,
     column_value,
+    counts_of_splits,
     event_values,
+    feature_names,
     index_schema,
+    split_sets,
 )
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.annotation_file import read_annotation_file
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
-from shardkit.packing.splits import assign_splits
+from shardkit.packing.splits import assign_splits, default_splits
 from shardkit.storage.folders import check_writable, open_folder
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import UNKNOWN, LabelSet
@@ -58,8 +63,7 @@ def relabel_dataset(
     location: Location,
     annotations: Location,
     *,
-    format: FormatName = "auto",
-    column: Mapping[str, str] | None = None,
+    request: AnnotationRequest | None = None,
     split: Mapping[str, float] | None = None,
     split_group: str = "id",
     stratify: str | None = None,
@@ -72,10 +76,10 @@ def relabel_dataset(
     folder = open_folder(location)
     if not folder.exists(MANIFEST_NAME):
         raise UsageError(f"{location}: no data set to relabel; check the path, or finish packing with --resume")
-    annotated, about = read_annotation_file(annotations, format=format, column=column or {})
+    annotated, about = read_annotation_file(annotations, request or AnnotationRequest())
     with PackOutput(folder) as output:
         manifest, batch = output.read()
-        clips = _matched(batch, annotated.clips, has_own_keys=manifest.packed)
+        clips = _matched(batch, annotated, manifest.label_sets, has_own_keys=manifest.packed)
         named = [clip for clip in clips if clip is not None]
         if not named:
             raise UsageError(
@@ -90,6 +94,7 @@ def relabel_dataset(
             event_classes=annotated.event_classes,
             columns=annotated.columns,
             splits=dict(sorted(Counter(splits).items())),
+            split_sets=counts_of_splits(relabelled),
             # The plan of tars that were indexed is theirs still: `index --resume` goes by it.
             annotations=about | {name: said for name, said in manifest.annotations.items() if name == "plan"},
         )
@@ -123,27 +128,54 @@ def _uninterrupted() -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
-def _matched(batch: pa.RecordBatch, annotated: Sequence[Clip], *, has_own_keys: bool) -> list[Clip | None]:
-    """The annotated clip of every packed one: of the same id, start and end, in row order where several are.
+def _matched(
+    batch: pa.RecordBatch, annotated: AnnotationSet, label_sets: Sequence[LabelSet], *, has_own_keys: bool
+) -> list[Clip | None]:
+    """The annotated clip of every packed one: of the same id, start and end.
 
-    Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows. The id of
-    a clip that was indexed is its key in the tar, and it is the whole of what is there.
+    Where several are (AVE repeats ids with other classes), those with the same labels belong together; the rest do in
+    row order. Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows.
+    The id of a clip that was indexed is its key in the tar, and it is the whole of what is there.
     """
     waiting: dict[str, list[Clip]] = {}
-    for clip in annotated:
+    for clip in annotated.clips:
         waiting.setdefault(key_without_ordinal(clip), []).append(clip)
     packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
     matched: list[Clip | None] = [None] * batch.num_rows
-    for place, (key, id, duration_s, _) in sorted(enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]):
-        named = without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
-        candidates = waiting.get(named, [])
-        # A row that names no end is any clip's, after those that name this one's.
-        fitting = [clip for clip in candidates if _has_duration(clip, duration_s)]
-        fitting += [clip for clip in candidates if clip.end_s is None]
-        if fitting:
-            matched[place] = fitting[0]
-            candidates.remove(fitting[0])
+    # Those that have their labels choose first.
+    for by_labels in (True, False):
+        for place, (key, id, duration_s, _) in sorted(
+            enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]
+        ):
+            named = without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
+            candidates = waiting.get(named, [])
+            if matched[place] is not None or (by_labels and len(candidates) < 2):
+                continue
+            # A row that names no end is any clip's, after those that name this one's.
+            fitting = [clip for clip in candidates if _has_duration(clip, duration_s)]
+            fitting += [clip for clip in candidates if clip.end_s is None]
+            if by_labels:
+                old = _old_names(batch, place, label_sets)
+                fitting = [clip for clip in fitting if _names(clip.labels, annotated.label_sets) == old]
+            if fitting:
+                matched[place] = fitting[0]
+                candidates.remove(fitting[0])
     return matched
+
+
+def _old_names(batch: pa.RecordBatch, place: int, label_sets: Sequence[LabelSet]) -> dict[str, list[str | None]]:
+    ids = {each.name: batch.column(LABEL_PREFIX + each.name)[place].as_py() for each in label_sets}
+    return _names(ids, label_sets)
+
+
+def _names(labels: Mapping[str, Sequence[int]], label_sets: Sequence[LabelSet]) -> dict[str, list[str | None]]:
+    """Label set to the classes that a clip has in it, by name: ids are others in another file."""
+    named = {}
+    for each in label_sets:
+        ids = labels[each.name]
+        levels = each.levels if each.kind == "hierarchy" else each.levels * len(ids)
+        named[each.name] = [None if id == UNKNOWN else level.classes[id] for level, id in zip(levels, ids, strict=True)]
+    return named
 
 
 def _has_duration(clip: Clip, duration_s: float) -> bool:
@@ -170,12 +202,14 @@ def _splits(
             label_sets=annotated.label_sets,
             seed=seed,
         )
-        by_row = dict(zip((clip.row for clip in annotated.clips), assigned, strict=True))
-        return ["" if clip is None else by_row[clip.row] for clip in clips]
-    if any(clip.split for clip in named):
-        return ["" if clip is None else clip.split or "" for clip in clips]
-    old: list[str] = batch.column("split").to_pylist()
-    return old
+    elif annotated.split_sets or any(clip.split for clip in named):
+        assigned = default_splits(annotated)
+    else:
+        old: list[str] = batch.column("split").to_pylist()
+        return old
+    # Of one row are several clips that start one after another.
+    by_place = {(clip.row, clip.start_s): split for clip, split in zip(annotated.clips, assigned, strict=True)}
+    return ["" if clip is None else by_place[clip.row, clip.start_s] for clip in clips]
 
 
 def _relabelled(
@@ -184,12 +218,24 @@ def _relabelled(
     extra: dict[str, list[Any]] = {
         name: [None if clip is None else clip.columns.get(name) for clip in clips] for name in annotated.columns
     }
-    schema = index_schema(annotated.label_sets, {name: column_type(values) for name, values in extra.items()})
+    schema = index_schema(
+        annotated.label_sets,
+        {name: column_type(values) for name, values in extra.items()},
+        # The old ones where no files name others, as with `split`.
+        split_sets=annotated.split_sets or split_sets(batch.schema),
+        features=feature_names(batch.schema),
+    )
     new: dict[str, list[Any]] = {
         "row": [0 if clip is None else clip.row for clip in clips],
         "split": list(splits),
+        "flags": [
+            sorted({*set(old).difference(ROW_FLAGS), *(() if clip is None else clip.flags)})
+            for old, clip in zip(batch.column("flags").to_pylist(), clips, strict=True)
+        ],
         "events": [event_values(() if clip is None else clip.events) for clip in clips],
     }
+    for name in annotated.split_sets:
+        new[SPLIT_PREFIX + name] = ["" if clip is None else clip.splits.get(name, "") for clip in clips]
     for label_set in annotated.label_sets:
         new[LABEL_PREFIX + label_set.name] = [_ids(label_set, clip) for clip in clips]
     for name, values in extra.items():

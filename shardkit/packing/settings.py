@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from shardkit.decoding.rules import ClipRules, Fit, Require, check_choice, check_range
 from shardkit.errors import UsageError
@@ -11,6 +11,8 @@ from shardkit.planning.sampling import FrameSampling
 
 VideoCodec = Literal["mjpeg", "h264", "raw"]
 AudioCodec = Literal["pcm", "flac"]
+PackRequire = Literal["av", "audio", "video", "any", "features"]
+"""What a clip must have; `features` are those that are packed beside the media, which it then need not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,13 @@ class PackSettings:
     audio_rate_hz: int | None = 16000
     """None keeps each source's own."""
     audio_channels: int = 1
-    require: Require = "av"
+    require: PackRequire = "av"
     shard_bytes: int = 512_000_000
     """Size that shards are planned for."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_choice("require", self.require, get_args(PackRequire))
         self._rules(self.size)
         check_choice("audio_codec", self.audio_codec, ("pcm", "flac"))
         if self.audio_rate_hz is not None and self.audio_codec == "flac":
@@ -126,7 +129,8 @@ class PackSettings:
         return self._rules(self.frame_size)
 
     def _rules(self, size: int) -> ClipRules:
-        return ClipRules(self.sampling, size, self.fit, self.audio_rate_hz, self.audio_channels, self.require)
+        require: Require = "any" if self.require == "features" else self.require
+        return ClipRules(self.sampling, size, self.fit, self.audio_rate_hz, self.audio_channels, require)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as the manifest and the workers get them."""

@@ -4,6 +4,7 @@ A receipt (`shardkit.format.receipt`) appears after its tar: one that is there s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from shardkit.format.digest import HashingFile, xxh3
 from shardkit.format.index import index_batch
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.receipt import RECEIPT_SUFFIX, Receipt, decode_receipt, encode_receipt
-from shardkit.format.record import Member, Placed, Record
+from shardkit.format.record import Feature, Member, Placed, Record
 from shardkit.packing.tar_writer import tar_writer_class
 from shardkit.storage.folders import Folder
 
@@ -22,10 +23,20 @@ WORK_NAME = ".packing"
 _MEMBER_OF = {"mp4": "video", "mov": "video", "wav": "audio", "flac": "audio", "msg": "message"}
 
 
+class PackedSample(NamedTuple):
+    """A clip as it goes into a shard."""
+
+    record: Record
+    members: Mapping[str, bytes]
+    """Extension to file; `NAME.npy` of features."""
+    feature_shapes: Mapping[str, tuple[int, ...]] = {}
+    """Feature to the shape of its array."""
+
+
 def write_shard(
-    folder: Folder, name: str, samples: Iterable[tuple[Record, Mapping[str, bytes]]], *, shard: int
+    folder: Folder, name: str, samples: Iterable[PackedSample], *, shard: int
 ) -> tuple[ShardInfo, list[Placed]]:
-    """Writes a shard of (record, extension to file) samples; it appears complete, or not at all.
+    """Writes a shard; it appears complete, or not at all.
 
     Raises:
         StorageError: It cannot be written.
@@ -34,16 +45,19 @@ def write_shard(
     with folder.writer(name) as file:
         sink = HashingFile(file)
         with tar_writer_class()(sink, mtime=0, encoder=False, user="", group="") as writer:
-            for record, members in samples:
+            for record, members, shapes in samples:
                 offset = writer.tarstream.offset
                 places: dict[str, Member] = {}
                 # TarWriter writes the members of a sample sorted by extension, a header block before each.
                 for extension, data in sorted(members.items()):
-                    places[_MEMBER_OF[extension]] = Member(offset + BLOCK_BYTES, len(data), xxh3(data))
+                    places[_MEMBER_OF.get(extension, extension)] = Member(offset + BLOCK_BYTES, len(data), xxh3(data))
                     offset += BLOCK_BYTES - (-len(data) // BLOCK_BYTES) * BLOCK_BYTES
                 writer.write({"__key__": record.key, **members})
                 assert writer.tarstream.offset == offset
-                placed.append(Placed(record, shard, places.get("video"), places.get("audio"), places["message"]))
+                features = {name: Feature(places[f"{name}.npy"], shape) for name, shape in shapes.items()}
+                placed.append(
+                    Placed(record, shard, places.get("video"), places.get("audio"), places["message"], features)
+                )
     info = ShardInfo(name, len(placed), sink.size_bytes, sink.digest)
     return info, placed
 

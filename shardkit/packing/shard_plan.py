@@ -6,7 +6,7 @@ So a shard's bytes do not depend on what happened to other shards, on the number
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,13 +32,24 @@ MEMBER_OVERHEAD_BYTES = 6000
 """Tar headers, the MP4's tables and the msgpack member of a clip."""
 
 
+class ArrayAt(NamedTuple):
+    """Where a clip's array of a feature lies."""
+
+    feature: str
+    place: str | int
+    """Name of a .npy file, or row of an HDF5 dataset, from 0 on."""
+    size_bytes: int | None = None
+    """Of the .npy file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A clip that has a media file, ready to be decoded."""
+    """A clip that has what it must have, ready to be packed."""
 
     key: str
     split: str
     located: Located
+    arrays: tuple[ArrayAt, ...] = ()
 
     @property
     def clip(self) -> Clip:
@@ -84,7 +95,8 @@ class ShardPlan:
         hasher.update(_json([self.name, self.shard_clips, settings.to_json(), inputs]))
         for each in self.candidates:
             file = each.located
-            hasher.update(_json([each.key, each.split, file.path, file.size_bytes, file.start_s, file.end_s]))
+            media = [file.path, file.size_bytes, file.start_s, file.end_s]
+            hasher.update(_json([each.key, each.split, *media, each.arrays]))
         return str(hasher.hexdigest())
 
 
@@ -92,16 +104,21 @@ def _json(content: list[Any]) -> bytes:
     return json.dumps(content, sort_keys=True).encode()
 
 
-def plan_shards(candidates: Sequence[Candidate], settings: PackSettings, *, name: str) -> ShardPlan:
-    """Shuffles candidates over shards of about `settings.shard_bytes`."""
+def plan_shards(
+    candidates: Sequence[Candidate], settings: PackSettings, *, name: str, feature_bytes: int = 0
+) -> ShardPlan:
+    """Shuffles candidates over shards of about `settings.shard_bytes`; each clip has `feature_bytes` of features."""
     numbers = np.arange(len(candidates), dtype=np.uint64)
     order = np.argsort(counter_hash(settings.seed, Domain.PACKING, counters=numbers), kind="stable")
     shuffled = tuple(candidates[place] for place in order.tolist())
-    return ShardPlan(name, shuffled, max(1, settings.shard_bytes // _estimated_bytes(candidates, settings)))
+    clip_bytes = feature_bytes + MEMBER_OVERHEAD_BYTES
+    if with_media := sum(candidate.located.path is not None for candidate in candidates):
+        clip_bytes += _media_bytes(candidates, settings) * with_media // len(candidates)
+    return ShardPlan(name, shuffled, max(1, settings.shard_bytes // clip_bytes))
 
 
-def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) -> int:
-    """About what a packed clip takes: enough to aim at a shard size, and the same on every machine."""
+def _media_bytes(candidates: Sequence[Candidate], settings: PackSettings) -> int:
+    """About what the media of a packed clip take: enough to aim at a shard size, and the same on every machine."""
     spans_s = [c.located.end_s - (c.located.start_s or 0.0) for c in candidates if c.located.end_s is not None]
     # Not the mean: one end in milliseconds would put every clip into a shard of its own.
     duration_s = float(np.median(spans_s)) if spans_s else TYPICAL_CLIP_S
@@ -110,7 +127,7 @@ def _estimated_bytes(candidates: Sequence[Candidate], settings: PackSettings) ->
     audio_bytes = duration_s * (settings.audio_rate_hz or 44100) * settings.audio_channels * 2
     if settings.audio_codec == "flac":
         audio_bytes *= FLAC_SHARE
-    return int(_estimated_frames(settings.sampling, duration_s) * frame_bytes + audio_bytes) + MEMBER_OVERHEAD_BYTES
+    return int(_estimated_frames(settings.sampling, duration_s) * frame_bytes + audio_bytes)
 
 
 def _bytes_per_pixel(settings: PackSettings) -> float:

@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from shardkit.clip import Reason, Reject
 from shardkit.errors import StorageError
 from shardkit.format.message import encode_message
+from shardkit.format.npy import encode_npy
 from shardkit.format.record import Record
 from shardkit.packing.clip_media import PackedMedia
+from shardkit.packing.features import NPY_SUFFIX, BadArrayError, FeatureReader, FeatureSource
 from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
-from shardkit.packing.shard_files import write_receipt, write_shard
+from shardkit.packing.shard_files import PackedSample, write_receipt, write_shard
 from shardkit.packing.shard_plan import Candidate
 from shardkit.storage.folders import Folder
 from shardkit.storage.locations import Location
@@ -49,7 +53,8 @@ class Common:
     plan_digest: str
     libraries: Mapping[str, str]
     """Versions of what makes the bytes."""
-    media: Location
+    media: Location | None
+    features: tuple[FeatureSource, ...]
     out: Location
     clip_timeout_s: float
 
@@ -63,9 +68,11 @@ class Common:
         )
 
     def requests(self, task: ShardTask) -> Iterator[tuple[Candidate, dict[str, Any]]]:
-        """What to ask workers for a shard, in its order."""
+        """What to ask workers for a shard, in its order: for the clips that have media."""
         for candidate in task.candidates:
             located = candidate.located
+            if self.media is None or located.path is None:
+                continue
             path = str(self.media.path / located.path) if self.media.is_local else located.path
             yield (
                 candidate,
@@ -92,36 +99,71 @@ def pack_shard(task: ShardTask, common: Common, answers: Answers, output: Folder
         StorageError: A source cannot be fetched, or the shard cannot be written.
     """
     rejects: list[Reject] = []
-    samples = _samples(task, common, answers, rejects, on_clips)
-    info, placed = write_shard(output, task.name, samples, shard=task.number)
+    with FeatureReader(common.features) as features:
+        samples = _samples(task, common, answers, features, rejects, on_clips)
+        info, placed = write_shard(output, task.name, samples, shard=task.number)
     write_receipt(output, info, placed, rejects, schema=common.schema, plan_digest=common.plan_digest)
 
 
 def _samples(
-    task: ShardTask, common: Common, answers: Answers, rejects: list[Reject], on_clips: OnClips
-) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    task: ShardTask,
+    common: Common,
+    answers: Answers,
+    features: FeatureReader,
+    rejects: list[Reject],
+    on_clips: OnClips,
+) -> Iterator[PackedSample]:
     """The shard's samples; rejects go aside."""
-    for _ in task.candidates:
-        candidate, answer = next(answers)
-        if "storage_error" in answer:
-            raise StorageError(answer["storage_error"])
-        if "reason" in answer:
-            clip = candidate.clip
-            reject = Reject(clip.row, clip.id, Reason(answer["reason"]), answer["detail"], candidate.located.path)
-            rejects.append(reject)
-            on_clips(1, (reject,))
+    for candidate in task.candidates:
+        found = _content(candidate, answers, features)
+        if isinstance(found, Reject):
+            rejects.append(found)
+            on_clips(1, (found,))
             continue
-        media = PackedMedia.from_wire(answer)
+        media, arrays = found
         record = _record(candidate, media)
+        shapes = {name: array.shape for name, array in arrays.items()}
         message = encode_message(
             record,
             label_sets=common.label_sets,
             event_classes=common.event_classes,
             video_codec=common.settings.video.codec,
             audio_codec=common.settings.audio_codec,
+            feature_shapes=shapes,
         )
-        yield record, {**media.members, "msg": message}
+        members = {**media.members, "msg": message}
+        members |= {f"{name}{NPY_SUFFIX}": encode_npy(array) for name, array in arrays.items()}
+        yield PackedSample(record, members, shapes)
         on_clips(1, ())
+
+
+def _content(
+    candidate: Candidate, answers: Answers, features: FeatureReader
+) -> tuple[PackedMedia, dict[str, npt.NDArray[np.float16]]] | Reject:
+    """A clip's media and its arrays, or why it is rejected."""
+    clip, path = candidate.clip, candidate.located.path
+    if path is None:
+        media = _without_media(candidate)
+    else:
+        _, answer = next(answers)
+        if "storage_error" in answer:
+            raise StorageError(answer["storage_error"])
+        if "reason" in answer:
+            return Reject(clip.row, clip.id, Reason(answer["reason"]), answer["detail"], path)
+        media = PackedMedia.from_wire(answer)
+    try:
+        return media, features.read(candidate.arrays)
+    except BadArrayError as exc:
+        return Reject(clip.row, clip.id, Reason.BAD_FEATURE, str(exc), path)
+
+
+def _without_media(candidate: Candidate) -> PackedMedia:
+    """What stands for the media of a clip that has none: the span that the annotation names."""
+    located = candidate.located
+    start_s = located.start_s or 0.0
+    assert located.end_s is not None
+    # Whole microseconds: 40.3 - 30.3 is 9.999999999999996.
+    return PackedMedia(start_s, round(located.end_s - start_s, 6), video=None, audio=None, members={}, flags=())
 
 
 def _record(candidate: Candidate, media: PackedMedia) -> Record:
@@ -130,7 +172,7 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
         key=candidate.key,
         row=clip.row,
         source_id=clip.id,
-        source=candidate.located.path,
+        source=candidate.located.path or "",
         source_start_s=media.start_s,
         duration_s=media.duration_s,
         split=candidate.split,
@@ -138,6 +180,7 @@ def _record(candidate: Candidate, media: PackedMedia) -> Record:
         audio=media.audio,
         labels=clip.labels,
         events=clip.events,
-        flags=media.flags,
+        flags=tuple(sorted({*media.flags, *clip.flags})),
         columns=clip.columns,
+        splits=clip.splits,
     )

@@ -5,7 +5,8 @@ that is used one system call. A clip's file is, in this order:
 
     as named     the path that the annotation gives; or, for a name without a folder, the one file of that
                  name anywhere below
-    cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound)
+    cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound),
+                 or ID_START_END.ext in whole seconds (AVVP)
     whole        ID.ext, from which the clip is cut at pack time
 """
 
@@ -33,8 +34,8 @@ class Located:
     """A clip and the file that it is cut from."""
 
     clip: Clip
-    path: str
-    """Relative to the media folder, with forward slashes."""
+    path: str | None
+    """Relative to the media folder, with forward slashes; None: the clip has no media file."""
     start_s: float | None
     """Start of the clip in the file's time; None: from the file's beginning."""
     end_s: float | None
@@ -43,8 +44,12 @@ class Located:
     """Size of the file; None where it cannot be told."""
 
 
-def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Located], list[Reject]]:
+def find_sources(
+    clips: Sequence[Clip], media_root: Location, *, optional: bool = False
+) -> tuple[list[Located], list[Reject]]:
     """The clips whose media file is there, and a reject for each of the others; both in the order given.
+
+    With `optional`, clips for which there is no file are located without one.
 
     Where several files fit an id, the extension that stands first in EXTENSIONS wins, then the path that sorts
     first. Several files of a name that the annotation gives without a folder are no answer.
@@ -78,19 +83,22 @@ def find_sources(clips: Sequence[Clip], media_root: Location) -> tuple[list[Loca
             )
             rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
             continue
-        cut_names = _cut_names(clip)
-        stems = [*cut_names, clip.id]
+        cut = cut_names(clip)
+        stems = [*cut, clip.id]
         if media is not None and "/" in media and clip.id == posixpath.splitext(posixpath.basename(media))[0]:
             # The id says no more than the path did: whatever has it elsewhere is another file.
             stems = []
         path = index.find(media, stems)
+        if path is None and optional:
+            located.append(Located(clip, None, clip.start_s, clip.end_s))
+            continue
         if path is None:
             detail = _looked_for(clip, stems, root)
             rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
             continue
         if path not in sizes:
             sizes[path] = _size_bytes(root, path)
-        if posixpath.splitext(posixpath.basename(path))[0] in cut_names:
+        if posixpath.splitext(posixpath.basename(path))[0] in cut:
             # Whole microseconds: 40.3 - 30.3 is 9.999999999999996.
             length_s = None if clip.end_s is None else round(clip.end_s - (clip.start_s or 0.0), 6)
             located.append(Located(clip, path, 0.0, length_s, sizes[path]))
@@ -191,8 +199,8 @@ def _size_bytes(root: str, path: str) -> int | None:
         return None
 
 
-def _cut_names(clip: Clip) -> list[str]:
-    """Stems of a file that was cut for this clip."""
+def cut_names(clip: Clip) -> list[str]:
+    """Stems of a file that was cut for this clip: ID_SSSSSS and ID_STARTMS_ENDMS."""
     if clip.start_s is None:
         return []
     names = []
@@ -200,7 +208,10 @@ def _cut_names(clip: Clip) -> list[str]:
     if start_ms % 1000 == 0:
         names.append(f"{clip.id}_{start_ms // 1000:06d}")
     if clip.end_s is not None:
-        names.append(f"{clip.id}_{start_ms}_{round(clip.end_s * 1000)}")
+        end_ms = round(clip.end_s * 1000)
+        names.append(f"{clip.id}_{start_ms}_{end_ms}")
+        if start_ms % 1000 == end_ms % 1000 == 0:
+            names.append(f"{clip.id}_{start_ms // 1000}_{end_ms // 1000}")
     return names
 
 

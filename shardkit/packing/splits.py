@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from shardkit.annotations.annotation_set import AnnotationSet
+from shardkit.annotations.sources import source_names
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
-from shardkit.taxonomy import UNKNOWN, LabelSet
+from shardkit.taxonomy import UNKNOWN, LabelSet, find_level
 
 _DEFAULT_NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "val", "test")}
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -44,6 +46,14 @@ def parse_split(text: str) -> dict[str, float]:
             _check_shares(shares)
             return shares
     raise UsageError(f"split {text!r}: the shares add up to {whole:g}, expected 100 or 1, as in {_EXAMPLES}")
+
+
+def default_splits(annotated: AnnotationSet) -> list[str]:
+    """The split of every clip where no shares are given: the first named division's, or else the annotation file's."""
+    scheme = next(iter(annotated.split_sets), None)
+    if scheme is not None:
+        return [clip.splits.get(scheme, "") for clip in annotated.clips]
+    return [clip.split or "" for clip in annotated.clips]
 
 
 def assign_splits(
@@ -128,7 +138,7 @@ def _divide(
 
 def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     if group == "id":
-        return _source_names(clips)
+        return source_names(clips)
     if group == "media":
         return [_tagged("media", clip.media) if clip.media else _tagged("id", clip.id) for clip in clips]
     known = {name for clip in clips for name in clip.columns}
@@ -144,22 +154,6 @@ def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     ]
 
 
-def _source_names(clips: Sequence[Clip]) -> list[str]:
-    """The first id, by name, of all clips of a source: those that share an id or a media file."""
-    upper: dict[str, str] = {}
-    first_of: dict[str, str] = {}
-
-    def top(id: str) -> str:
-        while (above := upper.setdefault(id, id)) != id:
-            upper[id] = id = upper[above]
-        return id
-
-    for clip in clips:
-        names = sorted((top(clip.id), top(first_of.setdefault(clip.media, clip.id) if clip.media else clip.id)))
-        upper[names[1]] = names[0]
-    return [top(clip.id) for clip in clips]
-
-
 def _tagged(kind: str, name: str) -> str:
     """A group's name that no group of another kind has."""
     return f"{kind}\0{name}"
@@ -169,21 +163,10 @@ def _classes_for(stratify: str | None, label_sets: Sequence[LabelSet]) -> Callab
     """From a clip to its class ids at the level that `stratify` names."""
     if stratify is None:
         return lambda _: ()
-    for labels in label_sets:
-        if labels.name == stratify:
-            depth = labels.depth - 1
-            return lambda clip: _ids_at(clip, labels, depth)
-    found = [
-        (labels, depth) for labels in label_sets for depth, level in enumerate(labels.levels) if level.name == stratify
-    ]
-    if len(found) != 1:
-        known = [name for labels in label_sets for name in (labels.name, *(level.name for level in labels.levels))]
-        raise UsageError(
-            f"stratify {stratify!r}: "
-            f"{'several label sets have such a level' if found else 'no such label set or level'}; "
-            f"there are {', '.join(dict.fromkeys(known)) or 'no labels'}",
-        )
-    labels, depth = found[0]
+    try:
+        labels, depth = find_level(label_sets, stratify)
+    except UsageError as exc:
+        raise UsageError(f"stratify {exc}") from exc
     return lambda clip: _ids_at(clip, labels, depth)
 
 

@@ -33,6 +33,7 @@ class Domain(IntEnum):
     PACKING = 5
     FRAMES = 6
     FLIP = 7
+    DRAW = 8
     SEGMENTS = 9
 
 

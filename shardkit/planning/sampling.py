@@ -213,6 +213,37 @@ def fixed_frame_count(
     return max(1, math.ceil(float(np.max(stored_counts * shares, initial=0.0)) - _ROUNDING))
 
 
+def row_count(rows: int, window_s: float, *, longest_s: float) -> int:
+    """Rows of a feature in every window, where the `rows` of an array are equal parts of its clip.
+
+    Args:
+        rows: Of each array.
+        window_s: Length of the window.
+        longest_s: Length of the longest clip; shorter ones have as many rows, which are shorter.
+    """
+    return max(1, round(rows * window_s / longest_s))
+
+
+def rows_at(rows: int, duration_s: float, t0: float, t1: float, *, count: int) -> NDArray[np.int64]:
+    """The rows of an array that are shown in the window [t0, t1): in each of `count` equal parts the one at its centre.
+
+    Where a part of the window is as long as a row, and the window begins where a row does, these are the rows in it.
+
+    Args:
+        rows: Of the array, equal parts of the clip.
+        duration_s: Length of the clip.
+        t0: Start of the window.
+        t1: End of the window.
+        count: Rows to show.
+
+    Returns:
+        int64 [count], ascending; -1 for parts whose centre lies behind the clip's end.
+    """
+    centres_s = t0 + _centres(t1 - t0, count)
+    found = np.minimum((centres_s / duration_s * rows).astype(np.int64), rows - 1)
+    return np.where(centres_s < duration_s, found, -1)
+
+
 def place_crop(
     height: int, width: int, size_h: int, size_w: int, *, shares: tuple[float, float], drawn: bool
 ) -> tuple[int, int]:

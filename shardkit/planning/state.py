@@ -23,10 +23,10 @@ _KEYS = frozenset(("version", "fingerprint", *_NUMBERS))
 
 _PARTS = (
     ("the data set is another one, or was packed or relabelled since", "load the one that the state was saved with"),
-    ("split= or the selection of clips is another one", "load the same clips"),
+    ("split=, where= or the selection of clips is another one", "load the same clips"),
     ("shuffle= or, with locality=, the number of nodes is not the same", "make the loader with the same"),
     (
-        "shuffle_shards= is not the same, or this version of shardkit orders clips in another way",
+        "shuffle_shards= or balance= is not the same, or this version of shardkit orders clips in another way",
         "make the loader with the same, or load the state with the version that saved it",
     ),
 )
@@ -103,6 +103,7 @@ def fingerprint(
     selection_digest: str,
     shuffle: bool = True,
     nodes: int = 1,
+    balance: str | None = None,
 ) -> str:
     """Digests of what decides which clip stands at a position, apart from seed and epoch.
 
@@ -114,6 +115,7 @@ def fingerprint(
         selection_digest: Digest of which clips are selected.
         shuffle: False where clips come as they are stored.
         nodes: L, of nodes that read a share of the shards each.
+        balance: What the classes of are drawn equally often; None: every clip comes once.
 
     Returns:
         A part for the data set, the selection, shuffling and the order: 16 hexadecimal digits each, joined by `-`.
@@ -122,8 +124,7 @@ def fingerprint(
         {"dataset_digest": dataset_digest},
         {"clip_count": clip_count, "selection_digest": selection_digest},
         {"shuffle": shuffle} | ({"nodes": nodes} if nodes > 1 else {}),
-        # Of states that are saved: classes are not balanced.
-        {"order_version": order_version, "window_shards": window_shards, "balance": None},
+        {"order_version": order_version, "window_shards": window_shards, "balance": balance},
     )
     return "-".join(map(_part, parts))
 

@@ -1,1 +1,1 @@
-"""What is in a data set, counted for people."""
+"""What is in a data set, for people: counts, trees of classes, and what is doubtful."""

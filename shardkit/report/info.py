@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shardkit.format.index import ClipIndex, counts_of
+from shardkit.format.index import SPLIT_PREFIX, ClipIndex, counts_of, split_sets
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.taxonomy import LabelSet
 
@@ -28,7 +28,11 @@ class DatasetInfo:
     with_video: int
     with_audio: int
     events: int
+    features: dict[str, dict[str, int]]
+    """Feature to shape of its arrays, such as 10x128, to number of clips."""
     splits: dict[str, int]
+    split_sets: dict[str, dict[str, int]]
+    """Named division into splits to split to number of clips; "" is those in none of its splits."""
     classes: dict[str, dict[str, dict[str, int]]]
     """Label set to level to class to number of clips; classes without clips count 0."""
     event_classes: dict[str, int]
@@ -76,7 +80,11 @@ def dataset_info(path: str, manifest: Manifest, index: ClipIndex, rows: npt.NDAr
         with_video=int(np.count_nonzero(index.video_bytes)),
         with_audio=int(np.count_nonzero(index.audio_bytes)),
         events=len(index.event_class_id),
+        features={name: _shape_counts(index, name) for name in manifest.features},
         splits=counts_of(index.batch.column("split")),
+        split_sets={
+            name: counts_of(index.batch.column(SPLIT_PREFIX + name)) for name in split_sets(index.batch.schema)
+        },
         classes={label_set.name: _class_counts(label_set, index) for label_set in manifest.label_sets},
         event_classes=dict(zip(manifest.event_classes, event_counts.tolist(), strict=True)),
         flags=dict(sorted(flags.items())),
@@ -88,6 +96,19 @@ def dataset_info(path: str, manifest: Manifest, index: ClipIndex, rows: npt.NDAr
         packed=manifest.packed,
         base=manifest.base,
     )
+
+
+def _shape_counts(index: ClipIndex, name: str) -> dict[str, int]:
+    """Shape to number of clips; those that have no array count nowhere."""
+    columns = index.feature(name)
+    found = np.flatnonzero(columns.size_bytes)
+    ranks = columns.shape.counts(found)
+    counts: dict[str, int] = {}
+    for rank in np.unique(ranks).tolist():
+        firsts = columns.shape.offsets[found[ranks == rank]]
+        shapes, clips = np.unique(columns.shape.values[firsts[:, None] + np.arange(rank)], axis=0, return_counts=True)
+        counts |= {"x".join(map(str, shape)): many for shape, many in zip(shapes.tolist(), clips.tolist(), strict=True)}
+    return counts
 
 
 def _class_counts(label_set: LabelSet, index: ClipIndex) -> dict[str, dict[str, int]]:

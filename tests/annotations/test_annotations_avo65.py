@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from shardkit.annotations import read_annotations
+from shardkit.annotations import AnnotationRequest, read_annotations
 from shardkit.clip import Reason
 from shardkit.errors import DataError, UsageError
 from shardkit.taxonomy import UNKNOWN
@@ -186,9 +186,9 @@ def test_missing_columns_and_renames_are_usage_errors(tmp_path):
     """Asked to read another file as avo65, the error says which columns are missing and what the file has."""
     path = write(tmp_path / "a.csv", "ytid,start_time,level_1\naaaaaaaaaaa,1,2\n")
     with pytest.raises(UsageError, match=r"no column for level_2, level_3, level_4.*has 'ytid', 'start_time'"):
-        read_annotations(path, format="avo65")
+        read_annotations(path, AnnotationRequest(format="avo65"))
     with pytest.raises(UsageError, match="--format table"):
-        read_annotations(path, format="avo65", column={"id": "ytid"})
+        read_annotations(path, AnnotationRequest(format="avo65", column={"id": "ytid"}))
 
 
 def test_released_columns_as_parquet_with_gaps_are_numbers_too(tmp_path):
@@ -199,3 +199,32 @@ def test_released_columns_as_parquet_with_gaps_are_numbers_too(tmp_path):
     parquet.write_table(pa.table({"ytid": ids, "start_time": [30, 30], **columns}), path)
     found = read_annotations(path)
     assert [clip.labels["instrument"] for clip in found.clips] == [(3, 3, 3, 3), (UNKNOWN,) * 4]
+
+
+def test_levels_two_and_three_have_inferred_names_on_request(released):
+    """`names="inferred"` names all 11 and 16 classes as the table of codes does, and changes nothing else."""
+    named = read_annotations(RELEASED, AnnotationRequest(names="inferred"))
+    assert named.clips == released.clips
+    (plain,), (instrument,) = released.label_sets, named.label_sets
+    assert (instrument.parents, instrument.levels[0], instrument.leaf) == (plain.parents, plain.levels[0], plain.leaf)
+    table = RELEASED.with_name("avo65_hierarchy.tsv")
+    if not table.exists():
+        pytest.skip("../shared/data/annotations/avo65_hierarchy.tsv is not there")
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(filter(lambda line: not line.startswith("#"), file), delimiter="\t"))
+    assert len(rows) == 65
+    for row in rows:
+        for level in (2, 3):
+            assert instrument.levels[level - 1].classes[int(row[f"level_{level}"])] == row[f"l{level}_name"]
+    assert "" not in {*instrument.levels[1].classes, *instrument.levels[2].classes}
+
+
+def test_options_of_other_formats_are_refused(tmp_path):
+    """`names`, a duration and further files mean nothing to a table, and --column nothing to AVO-65."""
+    path = write(tmp_path / "a.csv", "id,label\na,b\n")
+    with pytest.raises(UsageError, match="--names is for the format avo65, and this is table"):
+        read_annotations(path, AnnotationRequest(names="inferred"))
+    with pytest.raises(UsageError, match="--duration is for the format chapters"):
+        read_annotations(path, AnnotationRequest(duration_s=5))
+    with pytest.raises(UsageError, match="--also audio=…: table has no further files"):
+        read_annotations(path, AnnotationRequest(also={"audio": "b.csv"}))

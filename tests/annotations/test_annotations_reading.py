@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from shardkit.annotations import read_annotations
+from shardkit.annotations import AnnotationRequest, read_annotations
 from shardkit.errors import UsageError
 
 
@@ -33,7 +33,7 @@ def test_format_is_recognised_by_its_header(tmp_path, header, format):
 def test_renamed_columns_make_a_table(tmp_path):
     """With `column`, a file that looks like AVO-65 is read as the table that the caller describes."""
     path = write(tmp_path, "ytid,start_time,level_1,level_2,level_3,level_4\nany id,1,1,1,1,1\n")
-    assert read_annotations(path, column={"id": "ytid"}).format == "table"
+    assert read_annotations(path, AnnotationRequest(column={"id": "ytid"})).format == "table"
 
 
 def test_unrecognised_header_says_what_was_found_and_needed(tmp_path):
@@ -45,8 +45,8 @@ def test_unrecognised_header_says_what_was_found_and_needed(tmp_path):
 
 def test_unknown_format_lists_the_known_ones(tmp_path):
     """A format that is none is refused before the file is opened."""
-    with pytest.raises(UsageError, match="'ave' is none of auto, avo65, table"):
-        read_annotations(tmp_path / "missing.csv", format="ave")
+    with pytest.raises(UsageError, match="'nope' is none of auto, ave, avo65, avvp, chapters, table"):
+        read_annotations(tmp_path / "missing.csv", AnnotationRequest(format="nope"))
 
 
 def test_reading_csv_imports_neither_arrow_nor_torch(tmp_path):

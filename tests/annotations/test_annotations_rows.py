@@ -28,7 +28,8 @@ from shardkit.errors import DataError, StorageError, UsageError
         ("a.jsonl", b"id,media\na,b\n", DataError, "no line is a JSON object.*line 1"),
         ("a.jsonl", b"[1]\n", DataError, "not an object"),
         ("a.parquet", b"PAR1 not really", DataError, "Parquet"),
-        ("a.txt", b"id\na\n", UsageError, r"'\.txt' is none of \.csv"),
+        ("a.xlsx", b"id\na\n", UsageError, r"'\.xlsx' is none of \.csv"),
+        ("a.txt", b"id\na\n", UsageError, "read as AVE's"),
         ("a", b"id\na\n", UsageError, "no suffix"),
     ],
 )

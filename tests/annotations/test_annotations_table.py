@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from shardkit.annotations import read_annotations
+from shardkit.annotations import AnnotationRequest, read_annotations
 from shardkit.clip import Event, Reason
 from shardkit.errors import DataError, UsageError
 from shardkit.taxonomy import UNKNOWN, Level
@@ -14,14 +14,14 @@ def table(tmp_path, text, **options):
     """The annotation set of a CSV with this text."""
     path = tmp_path / "table.csv"
     path.write_text(text, encoding="utf-8")
-    return read_annotations(path, **options)
+    return read_annotations(path, AnnotationRequest(**options))
 
 
 def lines(tmp_path, *records, **options):
     """The annotation set of a JSONL file with these records."""
     path = tmp_path / "table.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
-    return read_annotations(path, **options)
+    return read_annotations(path, AnnotationRequest(**options))
 
 
 def test_id_defaults_to_the_stem_of_the_media_file(tmp_path):

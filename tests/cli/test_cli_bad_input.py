@@ -26,6 +26,7 @@ def assert_refused(said, code, *words):
     [
         (("--column", "id"), ("--column id", "id=ytid")),
         (("--column", "id=nowhere"), ("nowhere",)),
+        (("--column", "id=a", "--column", "id=b"), ("--column id=b", "given twice")),
         (("--split", "80/30"), ("80/30", "add up to 110")),
         (("--split", "half"), ("half", "80/10/10")),
         (("--split", "50/50", "--split-group", "nowhere"), ("nowhere", "id, media")),

@@ -6,7 +6,7 @@ import pytest
 from command_line import run
 
 import shardkit
-from shardkit.annotations.reading import FormatName
+from shardkit.annotations import FormatName, LevelNames
 from shardkit.cli import app
 from shardkit.loading.config import MODALITIES
 from shardkit.packing.job import EngineName
@@ -31,13 +31,14 @@ def choices(annotation):
     ("offered", "taken"),
     [
         (app.Format, choices(FormatName)),
+        (app.Names, choices(LevelNames)),
         (app.Fit, choices(PACK["fit"])),
         (app.Fit | None, choices(INDEX["fit"])),
         (app.Require, choices(INDEX["require"])),
         (app.VideoCodec, choices(PACK["video_codec"])),
         (app.Chroma | None, choices(PACK["chroma"])),
         (app.AudioCodec, choices(PACK["audio_codec"])),
-        (app.Require, choices(PACK["require"])),
+        (app.PackRequire | None, choices(PACK["require"])),
         (app.FrameChoice, choices(FrameChoice)),
         (app.Decoder, choices(LOADER["decoder"])),
         (app.WorkerType, choices(LOADER["worker_type"])),

@@ -359,6 +359,7 @@ def test_as_dict_holds_every_field_by_name(packed):
         "audio_samples",
         "has_video",
         "has_audio",
+        "background",
         "weight",
         "loss_scale",
         "epoch",
@@ -366,9 +367,11 @@ def test_as_dict_holds_every_field_by_name(packed):
         "keys",
         "columns",
         "features",
+        "segment_s",
         "segment_count",
         "segment_targets",
         "segment_labels",
+        "segment_source",
         "target",
     ]
     assert set(content["events"]) == {"start_s", "end_s", "class_id", "modality", "offsets"}

@@ -392,9 +392,11 @@ def test_drop_last_that_drops_everything_is_refused(packed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "train"}, "split= or the selection of clips is another one.* load the same clips"),
+        ({"split": "train"}, "split=, where= or the selection of clips is another one.* load the same clips"),
+        ({"where": "number != 7"}, "split=, where= or the selection of clips is another one.* load the same clips"),
+        ({"balance": "label"}, "shuffle_shards= or balance= is not the same.* set_epoch"),
         ({"shuffle": False}, "shuffle= or, .* is not the same.* set_epoch"),
-        ({"shuffle_shards": 2}, "shuffle_shards= is not the same.* set_epoch"),
+        ({"shuffle_shards": 2}, "shuffle_shards= or balance= is not the same.* set_epoch"),
         ({"seed": 7}, "seed=0, this loader has seed=7.* make the loader with seed=0"),
     ],
 )

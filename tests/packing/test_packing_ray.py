@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import h5py
+import numpy as np
 import pytest
 from pack_runs import SMALL, contents, interrupted_pack, start_pack, unlike, worker_pids
 from watching import is_running, wait_until
@@ -64,6 +66,18 @@ def test_bytes_are_those_of_one_worker(material, undisturbed, ray, where, reques
     assert seen[-1] == 48
     assert seen == sorted(seen)
     assert not unlike(contents(folder), undisturbed.contents)
+
+
+def test_features_are_read_where_shards_are_packed(ray, tmp_path):
+    """A feature-only data set has the same bytes as one that was packed here; no media need to be reached."""
+    table = tmp_path / "table.csv"
+    table.write_text("id,start_s,end_s,label\n" + "".join(f"id{row},0,10,bell\n" for row in range(12)))
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["data"] = np.arange(12 * 40).reshape(12, 10, 4)
+    options = {"features": {"f": f"{tmp_path}/f.h5:data"}, "shard_bytes": 20_000}
+    shardkit.pack(table, out=tmp_path / "here", **options)
+    shardkit.pack(table, out=tmp_path / "there", engine="ray", **options)
+    assert not unlike(contents(tmp_path / "there"), contents(tmp_path / "here"))
 
 
 def test_processes_that_are_killed_cost_only_their_shard(material, undisturbed, ray, tmp_path):

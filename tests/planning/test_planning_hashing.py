@@ -106,6 +106,8 @@ def test_every_use_has_its_own_domain_number():
         "PACKING": 5,
         "FRAMES": 6,
         "FLIP": 7,
+        "DRAW": 8,
+        "SEGMENTS": 9,
     }
 
 

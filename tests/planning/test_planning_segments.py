@@ -156,6 +156,11 @@ def test_windows_begin_at_segments_of_the_clip(duration_s, count, segment_s, sha
     assert real.tolist() == [min(count, own - first)]
 
 
+def test_without_event_classes_all_is_background():
+    """A grid of no columns: class 0 of none is background."""
+    assert grid_labels(np.zeros((1, 3, 0), bool), np.array([2])).tolist() == [[0, 0, -100]]
+
+
 any_events = st.lists(
     st.tuples(places, places, st.integers(0, C - 1), st.sampled_from([0, 1, 2]), st.integers(0, 2)), max_size=8
 )

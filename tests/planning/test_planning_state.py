@@ -91,6 +91,7 @@ def test_the_fingerprint_of_the_same_order_is_the_same_everywhere():
         {"window_shards": None},
         {"selection_digest": "ce"},
         {"shuffle": False},
+        {"balance": "label/label"},
         {"dataset_digest": "cd", "selection_digest": "ab"},
     ],
 )
@@ -109,9 +110,10 @@ def test_a_state_of_the_same_order_is_accepted():
     [
         ({"dataset_digest": "ac"}, "the data set is another one.*; load the one that the state was saved with"),
         ({"dataset_digest": "ac", "clip_count": 9, "window_shards": 3}, "the data set is another one"),
-        ({"clip_count": 11}, "split= or the selection of clips is another one.*; load the same clips"),
-        ({"selection_digest": "ce", "window_shards": 3}, "split= or the selection of clips is another one"),
+        ({"clip_count": 11}, "split=, where= or the selection of clips is another one.*; load the same clips"),
+        ({"selection_digest": "ce", "window_shards": 3}, "split=, where= or the selection of clips is another one"),
         ({"shuffle": False}, "shuffle= or, .* is not the same.*; make the loader with the same"),
+        ({"balance": "label/label"}, "shuffle_shards= or balance= is not the same.*; make the loader with the same"),
         (
             {"order_version": 2},
             "this version of shardkit orders clips in another way.*load the state with the version",
