@@ -5,15 +5,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-import pytest  # noqa: E402
+import pytest
 
-from tools.baselines.synthetic import Sizes, make  # noqa: E402
+from tools.baselines.synthetic import Sizes, make
 
 MICRO = {
     "fusion": Sizes(train=40, val=20, test=20),
     "avel": Sizes(train=16, val=16, test=16, background=8),
     "cml": Sizes(train=16, val=16, test=16),
-    "spelled": Sizes(train=0, val=0, test=12),
+    "spelled": Sizes(train=0, val=0, test=16),
 }
 
 

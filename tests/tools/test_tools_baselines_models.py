@@ -7,9 +7,9 @@ import torch
 
 from shardkit.errors import UsageError
 from tools.baselines.config import read_config
+from tools.baselines.models.ave import AudioGuidedAttention
 from tools.baselines.models.bottleneck import Bottleneck
 from tools.baselines.models.build import ENCODERS, HEADS, build
-from tools.baselines.models.ave import AudioGuidedAttention
 from tools.baselines.models.weak import Weak
 
 CONFIGS = Path(__file__).parents[2] / "tools" / "baselines" / "configs"

@@ -1,17 +1,23 @@
-"""What a task trains for, and what it is measured by."""
+"""What a task trains for, and what it is measured by.
+
+Metrics are imported where they are made: torchmetrics takes longer than PyTorch to import, and training needs none.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 
 from shardkit.loading.batch import Batch
 from shardkit.tasks import localize
-from shardkit.tasks.metrics import AVELMetrics, ClassificationMetrics, CMLMetrics
 from shardkit.taxonomy import UNKNOWN
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+    from shardkit.tasks.metrics import AVELMetrics, ClassificationMetrics, CMLMetrics
 
 
 class Objective(Protocol):
@@ -20,7 +26,7 @@ class Objective(Protocol):
     def losses(self, output: Any, batch: Batch) -> Tensor:
         """Float [B]: each clip's loss, 0 where nothing of it is known."""
 
-    def metric(self, batch: Batch) -> Metric:
+    def metric(self, batch: Batch) -> "Metric":
         """A new one, for batches like this."""
 
     def update(self, metric: Any, output: Any, batch: Batch) -> None:
@@ -42,11 +48,13 @@ class Classification:
             return F.binary_cross_entropy_with_logits(output.float(), batch.target, reduction="none").mean(dim=1)
         return F.cross_entropy(output.float(), batch.target, ignore_index=UNKNOWN, reduction="none")
 
-    def metric(self, batch: Batch) -> ClassificationMetrics:  # noqa: ARG002 - all batches are alike
+    def metric(self, batch: Batch) -> "ClassificationMetrics":  # noqa: ARG002 - all batches are alike
         """Accuracy, mAP, mAUC."""
+        from shardkit.tasks.metrics import ClassificationMetrics  # noqa: PLC0415
+
         return ClassificationMetrics(self.classes, multilabel=self.multilabel)
 
-    def update(self, metric: ClassificationMetrics, output: Tensor, batch: Batch) -> None:
+    def update(self, metric: "ClassificationMetrics", output: Tensor, batch: Batch) -> None:
         """See Objective."""
         metric.update(output.float(), batch.target, batch.weight)
 
@@ -75,11 +83,13 @@ class Localization:
         losses = F.cross_entropy(scores, batch.target, ignore_index=UNKNOWN, reduction="none")
         return losses.sum(dim=1) / (batch.target != UNKNOWN).sum(dim=1).clamp(min=1)
 
-    def metric(self, batch: Batch) -> AVELMetrics:  # noqa: ARG002 - all batches are alike
+    def metric(self, batch: Batch) -> "AVELMetrics":  # noqa: ARG002 - all batches are alike
         """Accuracy over segments."""
+        from shardkit.tasks.metrics import AVELMetrics  # noqa: PLC0415
+
         return AVELMetrics(self.classes)
 
-    def update(self, metric: AVELMetrics, output: Any, batch: Batch) -> None:
+    def update(self, metric: "AVELMetrics", output: Any, batch: Batch) -> None:
         """See Objective."""
         scores = output[0] if self.weak else output
         metric.update(scores.float(), batch.segment_labels, self.clip_class(batch), batch.weight)
@@ -103,7 +113,8 @@ class CrossModality:
 
     def see_training(self, batch: Batch) -> None:
         """Counts where the events of training clips start: what always says the commonest place reaches so much."""
-        self.training = self.training or CMLMetrics(batch.target.shape[1])
+        if self.training is None:
+            self.training = self.metric(batch)
         self.training.update_prior(batch.target, batch.weight)
 
     def losses(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
@@ -115,12 +126,14 @@ class CrossModality:
         known = torch.arange(losses.shape[1], device=losses.device) < batch.segment_count.unsqueeze(1)
         return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
-    def metric(self, batch: Batch) -> CMLMetrics:
+    def metric(self, batch: Batch) -> "CMLMetrics":
         """A2V and V2A, and what chance and the commonest place reach."""
+        from shardkit.tasks.metrics import CMLMetrics  # noqa: PLC0415
+
         prior = None if self.training is None else self.training.train_starts
         return CMLMetrics(batch.target.shape[1], prior=prior)
 
-    def update(self, metric: CMLMetrics, output: tuple[Tensor, Tensor], batch: Batch) -> None:
+    def update(self, metric: "CMLMetrics", output: tuple[Tensor, Tensor], batch: Batch) -> None:
         """See Objective."""
         heard, seen = (vectors.float() for vectors in output)
         distances = _lengths(heard.unsqueeze(2) - seen.unsqueeze(1))  # [B, audio segment, visual segment]

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torchmetrics import Metric
 
 import shardkit
 from shardkit.loading.batch import Batch
@@ -23,6 +22,9 @@ from tools.baselines.config import Config
 from tools.baselines.models.build import build
 from tools.baselines.objectives import Classification, CrossModality, Localization, Objective
 from tools.baselines.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Values = dict[str, float]
 

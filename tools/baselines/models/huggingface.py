@@ -2,24 +2,26 @@
 
 import importlib
 import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from types import ModuleType
 
 from shardkit.errors import UsageError
 
 
 def transformers() -> ModuleType:
-    """The package transformers, whose models are built with random weights: nothing is downloaded.
+    """The package transformers, with the models that are used here.
 
-    Its models import torchaudio where that is installed, for audio files that are not read here, and fail where
-    torchaudio's extension was built for another torch; so it stays hidden from them while they are imported.
+    They import torchaudio where it is installed, for audio files, which they are not given here; and fail where its
+    native extension was built for another torch. So while they are imported it is an empty module.
 
     Raises:
         UsageError: transformers is not installed.
     """
-    before = sys.modules.get("torchaudio")
-    is_known = "torchaudio" in sys.modules
-    if before is None:
-        sys.modules["torchaudio"] = None  # type: ignore[assignment] - what the import system takes for "not there"
+    spec = PathFinder.find_spec("torchaudio")
+    hides = spec is not None and "torchaudio" not in sys.modules
+    if hides and spec is not None:
+        sys.modules["torchaudio"] = module_from_spec(spec)
     try:
         package = importlib.import_module("transformers")
         for name in ("ASTModel", "ResNetModel"):
@@ -29,6 +31,6 @@ def transformers() -> ModuleType:
             raise
         raise UsageError("transformers is not installed: pip install 'shardkit[baselines]'") from exc
     finally:
-        if not is_known:
+        if hides:
             del sys.modules["torchaudio"]
     return package
