@@ -17,8 +17,9 @@ import shardkit
 from shardkit.loading.batch import Batch
 from shardkit.loading.loader import Loader
 from shardkit.tasks import AVEL
+from shardkit.tasks import Classification as ClassificationTask
 from tools.baselines import checkpoints
-from tools.baselines.config import Config
+from tools.baselines.config import Config, TaskChoice
 from tools.baselines.models.build import build
 from tools.baselines.objectives import Classification, CrossModality, Localization, Objective
 from tools.baselines.ranks import Ranks
@@ -162,7 +163,7 @@ class Run:
         task = self.config.task
         dataset = shardkit.open(self.data / self.config.data)
         if is_train and self.config.permute_labels:
-            transform = _permuted(dataset.select(split=split), task.level, seed=self.seed)
+            transform = _permuted(dataset.select(split=split), task, seed=self.seed)
         chosen = {"label": task.label, "level": task.level, "supervision": task.supervision}
         options = {
             "shuffle": is_train,
@@ -298,11 +299,11 @@ def _objective(config: Config, train: Loader, classes: int) -> Objective:
     return Localization(classes, weak=task.supervision == "weak", clip_class=known.clip_class)
 
 
-def _permuted(dataset: shardkit.Dataset, level: str | int | None, *, seed: int) -> Callable[[Batch], Batch]:
+def _permuted(dataset: shardkit.Dataset, task: TaskChoice, *, seed: int) -> Callable[[Batch], Batch]:
     """Gives every clip the class of another one, the same one in every epoch."""
-    label_set = dataset.label_sets[0]
-    place = label_set.taxonomy.level(-1 if level is None else level)
-    ids = torch.from_numpy(dataset.index.labels(label_set)[dataset.rows, place].astype(np.int64))
+    bound = ClassificationTask(task.label, task.level).bind(dataset.manifest)
+    (label_set,) = (one for one in dataset.label_sets if one.name == bound.label)
+    ids = dataset.index.labels(label_set)[dataset.rows, bound.level].astype(np.int64)
     order = np.random.default_rng([seed, 1]).permutation(len(dataset))
     target_of = dict(zip(dataset.keys, ids[order].tolist(), strict=True))
     return lambda batch: replace(batch, target=batch.target.new_tensor([target_of[key] for key in batch.keys]))
