@@ -20,7 +20,8 @@ class Reason(str, Enum):
     BAD_ROW = "bad_row"
     """The row cannot be read: a number that is none, an end before its start, a missing field."""
     DUPLICATE = "duplicate"
-    """The same span with the same labels stands in an earlier row; or a tar has a key, or a sample's member, twice."""
+    """The same span with the same labels stands in an earlier row; or a tar has a key, or a sample's member, twice;
+    or a background file is named as media of an annotated clip."""
     NOT_ADJACENT = "not_adjacent"
     """The members of the sample do not lie side by side in their tar."""
     OTHER_KIND = "other_kind"
@@ -71,7 +72,7 @@ class Clip:
     """One row of an annotation file that can become a sample."""
 
     row: int
-    """1-based number of the data row in the annotation file (the header is not counted)."""
+    """1-based number of the data row in the annotation file (the header is not counted); 0 for one that is in none."""
     id: str
     """Id of the source, such as a YouTube id."""
     start_s: float | None = None
@@ -98,7 +99,7 @@ class Reject:
     """A row that did not become a sample, and why: one line of `rejects.jsonl`."""
 
     row: int
-    """1-based number of the data row in the annotation file."""
+    """1-based number of the data row in the annotation file; 0 for a background file."""
     id: str
     reason: Reason
     detail: str

@@ -35,6 +35,8 @@ def pack(
     also: Mapping[str, PathLike] | None = None,
     duration_s: float | None = None,
     split_files: Mapping[str, Mapping[str, PathLike]] | None = None,
+    already_cut: bool = False,
+    background: PathLike | None = None,
     name: str = "clips",
     frames: int | None = None,
     fps: float | None = None,
@@ -87,6 +89,9 @@ def pack(
         duration_s: For chapters of one source: its length, where its last chapter ends.
         split_files: Named divisions into splits: name to split to the file that lists its clips: `.h5` with 0-based row
             numbers in the dataset `order`, or text with an id, a key or a row of AVE's a line.
+        already_cut: Media files hold their clips and nothing else, also those that are named by the id alone, as LLP's.
+        background: Folder of media without events, or its URL: each file becomes a training clip without events and
+            labels, flagged `background`, as long as the annotated clips are at most. AVE's weak set-up needs them.
         name: Shards are called `NAME-000000.tar`, ….
         frames: Frames a clip: the centres of as many equal parts of its span. 16 where no rule is given.
         fps: Frames a second instead.
@@ -139,7 +144,6 @@ def pack(
     Example:
         >>> shardkit.pack("AVO-65.csv", media="videos", out="shards", split="80/10/10")  # doctest: +SKIP
     """
-    from shardkit.packing.annotation_file import further_file
     from shardkit.packing.features import parse_features
     from shardkit.packing.job import PackJob
     from shardkit.packing.pack import run_job
@@ -168,6 +172,8 @@ def pack(
         settings=settings,
         features=parse_features(features or {}),
         request=_request(format, column, names, also, duration_s, split_files),
+        already_cut=already_cut,
+        background=None if background is None else Location.of(background, storage_options),
         name=name,
         split=parse_split(split) if isinstance(split, str) else split,
         split_group=split_group,
@@ -182,9 +188,7 @@ def pack(
         engine=engine,
         ray_address=ray_address,
     )
-    further = [further_file(name, job.annotations) for name in job.request.files]
-    media_used = [] if job.media is None else [job.media]
-    check_options_used(job.annotations, *further, *media_used, job.out)
+    check_options_used(*job.locations)
     return run_job(job, progress)
 
 
@@ -388,7 +392,8 @@ def loader(
             `batch.segment_targets` are there in any case, to evaluate with.
         label: Of classification and weak targets: the label set; None where only one will do.
         level: Of classification: the level of a hierarchy, by name or number; None is the deepest.
-        transform: Called with each batch in the training process; what it returns is yielded.
+        transform: Called with each batch in the training process; what it returns is yielded. A batch that comes back
+            with its `target` None gets the task's for what it is now.
         on_error: A clip that is damaged, or that workers die or hang on, is an error (`raise`), or is logged (logger
             `shardkit`), counted (`loader.skipped`) and has weight 0 and a copy of a good clip in its place (`skip`). A
             shard that is missing or cannot be read is an error either way.

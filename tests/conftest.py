@@ -139,7 +139,15 @@ def pack_spelled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         name = "-".join(f"{option}{value}" for option, value in frames.items())
         if name not in done:
             done[name] = root / name
-            shardkit.pack(table, media=root / "media", out=done[name], size=64, workers=1, **frames)
+            shardkit.pack(
+                table,
+                media=root / "media",
+                out=done[name],
+                size=64,
+                workers=1,
+                features={"rows": root / "rows"},
+                **frames,
+            )
         return done[name]
 
     return pack

@@ -70,10 +70,16 @@ def spelled_clips() -> list[SpelledClip]:
 
 
 def make_spelled(folder: Path) -> Path:
-    """Writes the clips' media, lossless, and a table of their events; returns the table's path."""
+    """Writes the clips' media, lossless, and a table of their events, whose path it returns.
+
+    Beside them `rows`: arrays [10, 2] that say second and clip, also of clip 7, which has no ten seconds.
+    """
     folder.mkdir(parents=True)
+    (folder.parent / "rows").mkdir()
     for clip in spelled_clips():
         _write(folder / f"{clip.name}.mkv", clip)
+        rows = [(second, clip.number) for second in range(SECONDS)]
+        np.save(folder.parent / "rows" / f"{clip.name}.npy", np.array(rows, np.float32))
     table = folder.parent / "spelled.jsonl"
     table.write_text("".join(json.dumps(_row(clip)) + "\n" for clip in spelled_clips()))
     return table

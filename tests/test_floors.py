@@ -16,6 +16,7 @@ FLOORS = {
     "cores": 1,
     "sizes": 1,
     "interpreters": 1,
+    "hdf5": 1,
     "format": 2,
     "media": 2,
     "planning": 2,
@@ -43,7 +44,7 @@ HOMES = {
     "simplejpeg": {"media"},
     "fsspec": {"storage"},
     "ray": {"packing"},
-    "h5py": {"annotations", "packing"},
+    "h5py": {"hdf5"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "secrets", "tempfile", "shutil", "subprocess", "threading"}
 IMPURE |= {"multiprocessing", "socket", "signal", "glob", "fcntl", "mmap", "sys", "logging", "uuid", "urllib"}

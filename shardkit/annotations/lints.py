@@ -20,11 +20,12 @@ class Finding:
     """Something that a person should look at."""
 
     kind: str
-    """`leak`: clips of one source stand in several splits; `missing_class`: a split has no clip of a class that others
-    have; `two_parents`: rows put a class below several others."""
+    """What sort of thing; here `leak`: clips of one source stand in several splits, `missing_class`: a split has no
+    clip of a class that others have, and `two_parents`: rows put a class below several others."""
     message: str
     rows: tuple[int, ...]
-    """Ascending, from 1 on; for `missing_class` those of the class in the other splits."""
+    """Of the annotation file, ascending, from 1 on; for `missing_class` those of the class in the other splits; none
+    where it is not about rows."""
 
 
 def lint_annotations(annotated: AnnotationSet) -> list[Finding]:

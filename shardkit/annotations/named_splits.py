@@ -4,19 +4,24 @@ A file lists the clips of one split: HDF5 (`.h5`, `.hdf5`) has 0-based row numbe
 `order`, as AVE's authors publish them; any other is text with an id, a key or a row of AVE's a line.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from shardkit.annotations.also import AlsoFile
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.cells import RowError, read_seconds
-from shardkit.annotations.hdf5 import read_order
 from shardkit.annotations.rows import AVE_COLUMNS, AVE_SEPARATOR, shortened
 from shardkit.clip import Clip
 from shardkit.errors import DataError
+from shardkit.hdf5 import hdf5_dataset, hdf5_values, open_hdf5
 
 _HDF5 = (".h5", ".hdf5")
+ORDER = "order"
+"""Name of the dataset in AVE's files: 0-based numbers of rows of its annotations."""
 _AveRow = tuple[str, str, float, float]
 """Class, id, and start and end of the event."""
 
@@ -75,7 +80,7 @@ class _Listed:
     def places(self, file: AlsoFile) -> Iterable[int]:
         """The clips that a file lists; rows that were turned away are passed over."""
         if PurePosixPath(file.name).suffix.lower() in _HDF5:
-            return [place for number in read_order(file.name, file.content) for place in self._of_row(number, file)]
+            return [place for number in _read_order(file) for place in self._of_row(number, file)]
         lines = file.lines()
         if lines and _fields(lines[0][1]) == list(AVE_COLUMNS):
             del lines[0]
@@ -120,3 +125,16 @@ def _ave_row(clip: Clip, classes: Sequence[str]) -> _AveRow:
     start_s, end_s = next(((event.start_s, event.end_s) for event in clip.events), (0.0, 0.0))
     (label,) = clip.labels["event"]
     return classes[label], clip.id, start_s, end_s
+
+
+def _read_order(file: AlsoFile) -> list[int]:
+    """The row numbers in an HDF5 file of AVE's kind, as they stand there: from 0 on."""
+    with open_hdf5(io.BytesIO(file.content), file.name) as opened:
+        values = np.asarray(hdf5_values(hdf5_dataset(opened, ORDER, name=file.name), (), name=file.name))
+    if values.dtype.kind not in "iu":
+        raise DataError(f"{file.name}: dataset {ORDER!r} is of {values.dtype}, expected whole numbers: 0-based rows")
+    if values.size != max(values.shape, default=0):
+        raise DataError(
+            f"{file.name}: dataset {ORDER!r} has the shape {values.shape}, expected one row number after another"
+        )
+    return [int(value) for value in values.ravel()]

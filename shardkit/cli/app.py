@@ -139,6 +139,13 @@ def pack(
     also: AlsoOption = None,
     duration: DurationOption = None,
     split_file: SplitFileOption = None,
+    already_cut: Annotated[
+        bool, typer.Option("--already-cut", help="Media files are cut to their clips, also those called ID.mp4.")
+    ] = False,
+    background: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of media without events, or its URL: each a training clip."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Shards are called NAME-000000.tar, ….")] = "clips",
     frames: Annotated[int | None, typer.Option(help="Frames a clip: centres of equal parts. [default: 16]")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second, instead of --frames.")] = None,
@@ -217,6 +224,8 @@ def pack(
             also=_pairs("--also", also, ALSO_NEEDED),
             duration_s=duration,
             split_files=_split_files(split_file),
+            already_cut=already_cut,
+            background=background,
             name=name,
             frames=frames,
             fps=fps,
@@ -404,6 +413,7 @@ def lint(
     \b
     Examples:
       shardkit lint AVO-65.csv
+      shardkit lint Annotations.txt --split-file ave:train=train_order.h5 --split-file ave:test=test_order.h5
       shardkit lint shards
     """  # noqa: D301
     from shardkit.annotations.request import AnnotationRequest
@@ -411,15 +421,18 @@ def lint(
     from shardkit.cli.lint import lint, show_lint
     from shardkit.cli.storage_options import parse_storage_options
 
-    request = AnnotationRequest(
-        format=format,
-        column=_pairs("--column", column, COLUMN_NEEDED),
-        names=names,
-        also=_pairs("--also", also, ALSO_NEEDED),
-        duration_s=duration,
-        split_files=_split_files(split_file),
+    linted = lint(
+        path,
+        AnnotationRequest(
+            format=format,
+            column=_pairs("--column", column, COLUMN_NEEDED),
+            names=names,
+            also=_pairs("--also", also, ALSO_NEEDED),
+            duration_s=duration,
+            split_files=_split_files(split_file),
+        ),
+        storage_options=parse_storage_options(storage_option),
     )
-    linted = lint(path, request, storage_options=parse_storage_options(storage_option))
     if json_:
         _print_json(linted.to_json())
     else:
@@ -604,6 +617,8 @@ def relabel(
             f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now, and they have no "
             "events, split and columns"
         )
+    if report.background:
+        typer.echo(f"{report.background:,} background clips stay as they are: of the training split, without labels")
     if report.unused:
         typer.echo(f"{report.unused:,} rows of {annotations} belong to no packed clip")
     if report.unread:

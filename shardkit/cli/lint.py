@@ -1,5 +1,6 @@
 """`shardkit lint`: what is doubtful about an annotation file, or about a data set."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from shardkit.annotations.annotation_set import AnnotationSet
     from shardkit.annotations.lints import Finding
     from shardkit.annotations.request import AnnotationRequest
-    from shardkit.storage.locations import Location
 
 ANNOTATION_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"})
 MOST_SHOWN = 10
@@ -33,7 +33,7 @@ class Lint:
         return asdict(self)
 
 
-def lint(path: str, request: "AnnotationRequest", *, storage_options: dict[str, Any] | None) -> Lint:
+def lint(path: str, request: "AnnotationRequest", *, storage_options: Mapping[str, Any] | None) -> Lint:
     """Looks at an annotation file, where the name ends like one's or is said how to read it; else at a data set.
 
     Raises:
@@ -41,28 +41,25 @@ def lint(path: str, request: "AnnotationRequest", *, storage_options: dict[str, 
         DataError: The data set is damaged.
         StorageError: Nothing is there, or it cannot be read.
     """
-    from shardkit.annotations.request import AnnotationRequest
-    from shardkit.storage.locations import Location
-
     suffix = PurePosixPath(path.partition("?")[0]).suffix.lower()
-    if suffix in ANNOTATION_SUFFIXES or request != AnnotationRequest():
-        return _lint_file(Location.of(path, storage_options), request)
+    if suffix in ANNOTATION_SUFFIXES or request.format != "auto" or request.column or request.files:
+        return _lint_file(path, request, storage_options=storage_options)
     return _lint_dataset(path, storage_options=storage_options)
 
 
-def _lint_file(location: "Location", request: "AnnotationRequest") -> Lint:
+def _lint_file(path: str, request: "AnnotationRequest", *, storage_options: Mapping[str, Any] | None) -> Lint:
     from shardkit.annotations.labels import TwoParentsError
     from shardkit.annotations.lints import Finding, lint_annotations, lint_parents
-    from shardkit.packing.annotation_file import read_annotation_file
-    from shardkit.storage.locations import check_options_used
+    from shardkit.packing.annotation_file import further_file, read_annotation_file
+    from shardkit.storage.locations import Location, check_options_used
 
-    path = str(location)
-    check_options_used(location)
+    location = Location.of(path, storage_options)
+    check_options_used(location, *(further_file(name, location) for name in request.files))
     try:
         annotated, _ = read_annotation_file(location, request)
     except TwoParentsError as exc:
         return Lint(path, "cannot be packed", tuple(lint_parents(exc)))
-    except DataError as exc:
+    except DataError as exc:  # it contradicts itself, such as by two names of a class
         return Lint(path, "cannot be packed", (Finding("unreadable", str(exc), ()),))
     what = (
         f"{annotated.format}, {annotated.row_count:,} rows, {len(annotated.clips):,} clips, "
@@ -89,7 +86,7 @@ def _rejects(annotated: "AnnotationSet") -> "list[Finding]":
     ]
 
 
-def _lint_dataset(path: str, *, storage_options: dict[str, Any] | None) -> Lint:
+def _lint_dataset(path: str, *, storage_options: Mapping[str, Any] | None) -> Lint:
     import shardkit
     from shardkit.report.lints import lint_dataset
 

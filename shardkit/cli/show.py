@@ -51,8 +51,11 @@ def show_pack_report(report: "PackReport") -> None:
     print_counts(console, "rejected", report.rejected)
     if report.part:
         console.print("  when all parts are packed: the same command with --finish")
-    elif report.rejected:
+    elif report.rejected or report.background_rejected:
         console.print(f"  each with its reason in {report.out}/rejects.jsonl")
+    if report.background or report.background_rejected:
+        lost = f", {report.background_rejected:,} more rejected" if report.background_rejected else ""
+        console.print(f"background: {report.background:,} training clips without events{lost}")
     print_counts(console, "flagged", report.flags)
 
 

@@ -71,6 +71,8 @@ def decode_clip(
     start_s: float | None,
     end_s: float | None,
     rules: ClipRules,
+    *,
+    may_end_early: bool = False,
 ) -> DecodedClip:
     """Decodes the span [start_s, end_s) of a clip's media.
 
@@ -80,6 +82,8 @@ def decode_clip(
         start_s: Start of the span in source time; None is the beginning.
         end_s: End of the span; None is the end of what ends last.
         rules: Which frames, how large; which sound.
+        may_end_early: A file that ends before `end_s` gives a shorter clip, not one that lacks its end; the half second
+            that any clip may lack counts for nothing.
 
     Raises:
         RejectedClipError: It cannot be had.
@@ -95,7 +99,8 @@ def decode_clip(
             is_one = audio is video
             seen = span_of(video, None if is_one else "video")
             heard = seen if is_one else span_of(audio, "audio")
-            return _Decoding(video, audio, seen, heard, rules).clip(start_s or 0.0, end_s)
+            decoding = _Decoding(video, audio, seen, heard, rules)
+            return decoding.clip(start_s or 0.0, end_s, may_end_early=may_end_early)
     except UnreadableMediaError as exc:
         raise RejectedClipError(Reason.UNREADABLE, str(exc)) from exc
     except NoStreamError as exc:
@@ -123,8 +128,10 @@ class _Decoding:
         self._rules = rules
         self._info = _joined(seen, heard)
 
-    def clip(self, start_s: float, end_s: float | None) -> DecodedClip:
+    def clip(self, start_s: float, end_s: float | None, *, may_end_early: bool) -> DecodedClip:
         info, name, rules = self._info, self._name, self._rules
+        if may_end_early and end_s is not None and info.duration_s < end_s - SHORT_S:
+            end_s = None
         end_s, flags = _span_end(info, name, start_s, end_s)
         has_video = _is_in_span(info.video, start_s, end_s)
         has_audio = _is_in_span(info.audio, start_s, end_s)
@@ -256,7 +263,8 @@ def _span_end(info: SourceInfo, name: str, start_s: float, end_s: float | None) 
     if covered_s < MIN_COVERED * wanted_s:
         raise RejectedClipError(
             Reason.TOO_SHORT,
-            f"{name}: holds {info.duration_s:.3f} s, the clip is {start_s:.3f} to {end_s:.3f} s; fetch the whole file",
+            f"{name}: holds {info.duration_s:.3f} s, the clip is {start_s:.3f} to {end_s:.3f} s; fetch the whole "
+            "file, or say --already-cut where files hold their clips alone",
         )
     if covered_s < wanted_s - SHORT_S:
         flags.append("short")

@@ -64,10 +64,10 @@ def decode_receipt(data: bytes, *, path: str) -> Receipt:
 
 
 def rejects_file(rejects: Iterable[Reject]) -> bytes:
-    """The file `rejects.jsonl`, in the order of rows."""
+    """The file `rejects.jsonl`, in the order of rows; those of one row, and of none, by their file."""
     lines = [
         json.dumps(_reject_to_json(reject), ensure_ascii=False) + "\n"
-        for reject in sorted(rejects, key=lambda reject: reject.row)
+        for reject in sorted(rejects, key=lambda reject: (reject.row, reject.media or ""))
     ]
     return "".join(lines).encode()
 

@@ -74,7 +74,7 @@ class Record:
 
     key: str
     row: int
-    """1-based data row of the annotation file."""
+    """1-based data row of the annotation file; 0 for a clip that it does not name, such as background."""
     source_id: str
     source: str
     """Media file, relative to the media folder."""
@@ -88,6 +88,7 @@ class Record:
     labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     flags: tuple[str, ...] = ()
+    """What is odd or special about its row and its media, sorted."""
     columns: Mapping[str, Scalar] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     """Division of the data set to this clip's split in it."""

@@ -19,6 +19,8 @@ MODALITIES = ("video", "audio")
 SHARE = (0.0, 1.0)
 SECONDS = (sys.float_info.min, sys.float_info.max)
 """Above 0 and finite."""
+SEGMENT_SECONDS = (1e-3, sys.float_info.max)
+"""Shorter segments than a millisecond are no segments but a mistake, and would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class LoaderConfig:
         if self.window_s is not None:
             _check_number("window_s", self.window_s, SECONDS, needed="a number of seconds above 0")
         if self.segment_s is not None:
-            _check_number("segment_s", self.segment_s, SECONDS, needed="a number of seconds above 0")
+            _check_number("segment_s", self.segment_s, SEGMENT_SECONDS, needed="a number of seconds from 0.001")
         if self.has_segments:
             self._check_segments()
         _check_number("timeout_s", self.timeout_s, SECONDS, needed="a number of seconds above 0")

@@ -66,6 +66,8 @@ def _fewest_and_most(
 ) -> tuple[tuple[int, int], int]:
     """The fewest frames that a segment of any clip stores, and that clip's row; the most that any does."""
     sampling = _sampling(manifest)
+    if sampling is not None and sampling.segment_s == grid.segment_s:
+        return (int(sampling.value), int(rows[0])), int(sampling.value)
     if sampling is not None:
         # Instants hang on a clip's length alone: one clip of each will do.
         _, firsts = np.unique(index.duration_s[rows], return_index=True)

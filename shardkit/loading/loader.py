@@ -128,6 +128,7 @@ class Loader:
             fitting = "" if config.where is None else f" for which {config.where}"
             raise UsageError(f"{self.dataset.folder}: no clips in this {selection}{fitting}: nothing to load")
         self.task = None if config.task is None else config.task.bind(dataset.manifest)
+        """Sets the targets; bound to the data set, so that `loader.task.classes` says what theirs are."""
         self._plan = clip_plan(
             self.dataset.folder,
             self.dataset.manifest,

@@ -48,13 +48,16 @@ class PackedMedia:
         )
 
 
-def pack_media(path: str, start_s: float | None, end_s: float | None, settings: PackSettings) -> PackedMedia:
-    """Decodes the span [start_s, end_s) of a media file and encodes what is stored of it.
+def pack_media(
+    path: str, start_s: float | None, end_s: float | None, settings: PackSettings, *, may_end_early: bool = False
+) -> PackedMedia:
+    """Decodes the span [start_s, end_s) of a media file, or what there is of it, and encodes what is stored of it.
 
     Raises:
         RejectedClipError: It cannot be packed.
     """
-    return _encoded(decode_clip(path, path, start_s, end_s, settings.rules), Path(path).name, settings)
+    clip = decode_clip(path, path, start_s, end_s, settings.rules, may_end_early=may_end_early)
+    return _encoded(clip, Path(path).name, settings)
 
 
 def _encoded(clip: DecodedClip, name: str, settings: PackSettings) -> PackedMedia:

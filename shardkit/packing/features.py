@@ -28,12 +28,12 @@ from shardkit.clip import Reason, Reject
 from shardkit.errors import DataError, UsageError
 from shardkit.format.digest import file_digest, json_digest
 from shardkit.format.npy import as_float16, decode_npy, npy_header, stored_bytes
-from shardkit.packing.hdf5 import hdf5_dataset, hdf5_row, open_hdf5
+from shardkit.hdf5 import hdf5_dataset, hdf5_values, open_hdf5
 from shardkit.packing.keys import key_without_ordinal
 from shardkit.packing.settings import PackRequire
 from shardkit.packing.shard_files import BLOCK_BYTES
 from shardkit.packing.shard_plan import ArrayAt, Candidate
-from shardkit.packing.sources import cut_names
+from shardkit.packing.sources import cut_stems
 from shardkit.storage.files import map_file, read_bytes, storage_errors
 from shardkit.storage.locations import URL_MARK, PathLike
 
@@ -182,8 +182,10 @@ class _Hdf5:
     def __init__(self, input: FeatureInput, annotations: AnnotationSet) -> None:
         self.input = input
         assert input.dataset is not None
-        with open_hdf5(input.path) as file:
-            dataset = hdf5_dataset(file, input.dataset)
+        with storage_errors(input.path), input.path.open("rb"):
+            pass  # what the system says of it is clearer than what HDF5 says
+        with open_hdf5(input.path, str(input.path)) as file:
+            dataset = hdf5_dataset(file, input.dataset, name=str(input.path))
             shape, dtype = tuple(dataset.shape), dataset.dtype
         if dtype.kind not in "fiu" or len(shape) < 2 or 0 in shape:
             raise DataError(
@@ -194,12 +196,13 @@ class _Hdf5:
         self._shape = shape[1:]
 
     def find(self, candidate: Candidate) -> ArrayAt | None:
-        """Where a clip's array lies."""
-        return ArrayAt(self.input.name, candidate.clip.row - 1)
+        """Where a clip's array lies; background has no row."""
+        row = candidate.clip.row
+        return ArrayAt(self.input.name, row - 1) if row else None
 
     def lacks(self, candidate: Candidate) -> str:
         """What was looked for, of a clip that has no array."""
-        return f"{self.input} has no row {candidate.clip.row}"
+        return f"{self.input} has rows of the annotation file only, and {candidate.key!r} is background"
 
     def source(self, arrays: Iterable[ArrayAt]) -> FeatureSource:  # noqa: ARG002 - a folder needs it
         """What is read when shards are packed."""
@@ -255,7 +258,7 @@ class _Folder:
 
     def _names(self, candidate: Candidate) -> list[str]:
         clip = candidate.clip
-        stems = [candidate.key, key_without_ordinal(clip), *cut_names(clip)]
+        stems = [candidate.key, key_without_ordinal(clip), *cut_stems(clip)]
         if clip.id not in self._cut_ids:
             stems.append(clip.id)
         return [f"{stem}{NPY_SUFFIX}" for stem in dict.fromkeys(stems)]
@@ -326,7 +329,8 @@ class FeatureReader:
         if source.dataset is None:
             return decode_npy(read_bytes(source.path / str(array.place)))
         if source.name not in self._datasets:
-            file = self._opened.enter_context(open_hdf5(source.path))
-            self._datasets[source.name] = hdf5_dataset(file, source.dataset)
-        values: npt.NDArray[Any] = hdf5_row(self._datasets[source.name], int(array.place))
+            file = self._opened.enter_context(open_hdf5(source.path, str(source.path)))
+            self._datasets[source.name] = hdf5_dataset(file, source.dataset, name=str(source.path))
+        dataset = self._datasets[source.name]
+        values: npt.NDArray[Any] = hdf5_values(dataset, int(array.place), name=str(source.path))
         return values

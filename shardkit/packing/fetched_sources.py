@@ -12,7 +12,7 @@ LONGEST_NAME_BYTES = 255
 
 
 class FetchedSources:
-    """The media folder at a URL; one file of it at a time is here, in a folder that is made for it.
+    """A folder of media at a URL; one file of it at a time is here, in a folder that is made for it.
 
     Raises:
         StorageError: The folder cannot be made, or the URL not be understood.
@@ -21,6 +21,7 @@ class FetchedSources:
     def __init__(self, media: Location, folder: Path) -> None:
         self._tree = RemoteTree(media)
         with storage_errors(folder):
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
         self._folder = folder
         self._path: str | None = None

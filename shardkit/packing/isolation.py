@@ -1,5 +1,7 @@
 """Pack workers: clips are decoded and encoded in processes of their own, each with a deadline."""
 
+from typing import Any
+
 from shardkit.isolation import pool
 from shardkit.packing.settings import PackSettings
 from shardkit.storage.locations import Location
@@ -15,6 +17,7 @@ class IsolatedWorkers(pool.IsolatedWorkers):
         workers: int,
         clip_timeout_s: float,
         media: Location | None = None,
+        background: Location | None = None,
     ) -> None:
         """Makes the workers.
 
@@ -23,12 +26,17 @@ class IsolatedWorkers(pool.IsolatedWorkers):
             workers: How many.
             clip_timeout_s: After which a clip is rejected; fetching its source does not count.
             media: Where sources are fetched from, where it is a URL.
+            background: The same, of background clips.
         """
-        fetched = None if media is None or media.is_local else media.to_json()
+        fetched = {"media": _fetched(media), "background": _fetched(background)}
         super().__init__(
             "shardkit.packing.worker",
-            {"settings": settings.to_json(), "media": fetched},
+            {"settings": settings.to_json(), **fetched},
             workers=workers,
             clip_timeout_s=clip_timeout_s,
-            has_scratch=fetched is not None,
+            has_scratch=any(fetched.values()),
         )
+
+
+def _fetched(folder: Location | None) -> dict[str, Any] | None:
+    return None if folder is None or folder.is_local else folder.to_json()

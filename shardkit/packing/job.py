@@ -8,6 +8,7 @@ from typing import Literal
 from shardkit.annotations.request import AnnotationRequest
 from shardkit.decoding.rules import check_run
 from shardkit.errors import UsageError
+from shardkit.packing.annotation_file import further_file
 from shardkit.packing.features import FeatureInput
 from shardkit.packing.parts import Part
 from shardkit.packing.settings import PackSettings
@@ -28,6 +29,10 @@ class PackJob:
     features: tuple[FeatureInput, ...] = ()
     request: AnnotationRequest = field(default_factory=AnnotationRequest)
     """How the annotation file is read, and which files belong to it."""
+    already_cut: bool = False
+    """Media files are cut to their clips' spans, also those that are named by the id alone."""
+    background: Location | None = None
+    """Folder of event-free media for training, each a clip beside the annotated ones."""
     name: str = "clips"
     split: Mapping[str, float] | None = None
     split_group: str = "id"
@@ -43,6 +48,13 @@ class PackJob:
     """Pack nothing: check what the parts have packed, and write the manifest."""
     engine: EngineName = "local"
     ray_address: str | None = None
+
+    @property
+    def locations(self) -> tuple[Location, ...]:
+        """All places that it reads and writes."""
+        further = (further_file(name, self.annotations) for name in self.request.files)
+        places = (self.annotations, *further, self.media, self.out, self.background)
+        return tuple(place for place in places if place is not None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "_-") for c in self.name):
@@ -73,7 +85,6 @@ class PackJob:
         if self.ray_address is not None and self.engine != "ray":
             raise UsageError(f"ray_address={self.ray_address!r} is for engine 'ray': give that too")
         try:
-            locations = (self.annotations, self.media, self.out)
-            json.dumps([dict(each.storage_options) for each in locations if each is not None])
+            json.dumps([dict(each.storage_options) for each in self.locations])
         except (TypeError, ValueError) as exc:
             raise UsageError(f"storage_options: plain values are needed ({exc}), for other processes get them") from exc

@@ -13,7 +13,7 @@ class PackProgress:
     """Clips packed or rejected."""
     total: int
     rejected: int
-    """Of all rows of the annotation file."""
+    """Of all rows of the annotation file, and of all background files."""
     elapsed_s: float
     fresh: int
     """Clips that this run decoded itself, not an earlier one that it resumes."""
@@ -27,6 +27,7 @@ class PackReport:
     rows: int
     """Rows of the annotation file; of one that makes several clips, as many, and none that joins another's clip."""
     packed: int
+    """Of the rows."""
     rejected: Mapping[str, int]
     """Reason to number of rows."""
     flags: Mapping[str, int]
@@ -40,6 +41,10 @@ class PackReport:
     elapsed_s: float
     part: str | None = None
     """Which part this is about, such as `3/16`; rows, shards and all else are that part's."""
+    background: int = 0
+    """Clips of the background folder, packed beside the rows'; flags, media_s and sizes are of all clips."""
+    background_rejected: int = 0
+    """Files of the background folder that could not be packed."""
 
     @property
     def clips_per_s(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from shardkit.clip import Reject
@@ -23,6 +24,7 @@ from shardkit.format.index import (
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.receipt import Receipt
 from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.packing.background import BACKGROUND_SPLIT, find_background
 from shardkit.packing.features import find_arrays
 from shardkit.packing.job import PackJob
 from shardkit.packing.keys import check_member_names, clip_keys
@@ -72,8 +74,9 @@ class _Run:
         self._annotations, self._about_annotations = read_annotation_file(job.annotations, job.request)
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
-        self._named: dict[tuple[int, float | None], tuple[str, str]] = {}
-        """Row and start to key and split; of one row are several clips that start one after another."""
+        self._named: dict[str, tuple[Any, ...]] = {}
+        """Key to row, split and named splits, of all clips: a row may make several, and background is in none."""
+        self._background_files = 0
         self._done = self._fresh = self._total = 0
         self._begun = False
 
@@ -95,7 +98,7 @@ class _Run:
                 output.check(digest, plan, resume=job.resume, overwrite=job.overwrite)
             # Before `begin`: a data set is not overwritten with nothing.
             self._check_rejects(output)
-            if not plan.candidates:
+            if not any(candidate.clip.row for candidate in plan.candidates):
                 raise self._nothing_packed(output)
             if not job.finish:
                 output.begin(digest, plan, overwrite=job.overwrite)
@@ -127,15 +130,27 @@ class _Run:
                 label_sets=annotations.label_sets,
                 seed=job.settings.seed,
             )
-        places = ((clip.row, clip.start_s) for clip in clips)
-        self._named = dict(zip(places, zip(clip_keys(clips), splits, strict=True), strict=True))
         require = job.settings.require
         if job.media is None:
             located = [Located(clip, None, clip.start_s, clip.end_s) for clip in clips]
         else:
-            located, missing = find_sources(clips, job.media, optional=require == "features")
+            located, missing = find_sources(clips, job.media, optional=require == "features", are_cut=job.already_cut)
             self._rejects += missing
-        candidates = [Candidate(*self._named[each.clip.row, each.clip.start_s], each) for each in located]
+        if job.background is not None:
+            background, refused, about = find_background(job.background, annotations)
+            clips, splits = (*clips, *(each.clip for each in background)), splits + [BACKGROUND_SPLIT] * len(background)
+            located, self._rejects = located + background, self._rejects + refused
+            self._background_files = about["files"]
+            self._about_annotations = {**self._about_annotations, "background": about}
+        keys = clip_keys(clips)
+        self._named = {
+            key: (clip.row, split, *(clip.splits.get(scheme, "") for scheme in annotations.split_sets))
+            for key, clip, split in zip(keys, clips, splits, strict=True)
+        }
+        # Clips are known by what they are: several may say the same.
+        key_of = {id(clip): key for key, clip in zip(keys, clips, strict=True)}
+        named = [(key_of[id(each.clip)], each) for each in located]
+        candidates = [Candidate(key, self._named[key][1], each) for key, each in named]
         self._features = find_arrays(job.features, candidates, annotations=annotations, require=require)
         self._rejects += self._features.rejects
         candidates, sources = self._features.candidates, self._features.sources
@@ -197,6 +212,7 @@ class _Run:
             libraries=self._libraries,
             # Tasks of other processes have another current folder.
             media=None if job.media is None else job.media.absolute(),
+            background=None if job.background is None else job.background.absolute(),
             features=self._features.sources,
             out=job.out.absolute(),
             clip_timeout_s=job.clip_timeout_s,
@@ -227,19 +243,21 @@ class _Run:
 
     def _check_rejects(self, output: PackOutput) -> None:
         rows = self._annotations.entry_count
-        if len(self._rejects) <= self._job.max_rejects * rows:
+        rejects = _of_rows(self._rejects)
+        if len(rejects) <= self._job.max_rejects * rows:
             return
         # Before it has begun, what lies there is another run's.
         is_own = self._begun or self._job.resume
         on = " and go on with --resume" if is_own and output.has_packed() else ""
         raise TooManyRejectsError(
-            f"{len(self._rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
-            f"allows ({_counted(self._rejects)}); {self._named_rejects(output)}; mend them, or allow more{on}",
+            f"{len(rejects)} of {rows} rows are rejected, more than --max-rejects {self._job.max_rejects:g} "
+            f"allows ({_counted(rejects)}); {self._named_rejects(output)}; mend them, or allow more{on}",
         )
 
     def _nothing_packed(self, output: PackOutput) -> TooManyRejectsError:
         return TooManyRejectsError(
-            f"none of {self._annotations.entry_count} rows could be packed ({_counted(self._rejects) or 'no rows'}); "
+            f"none of {self._annotations.entry_count} rows could be packed "
+            f"({_counted(_of_rows(self._rejects)) or 'no rows'}); "
             f"{self._named_rejects(output)}; check --media{' --features' if self._job.features else ''} and --column"
         )
 
@@ -268,7 +286,7 @@ class _Run:
     def _commit(self, receipts: Sequence[Receipt], output: PackOutput) -> PackReport:
         job, annotations = self._job, self._annotations
         batch = joined([receipt.batch for receipt in receipts], self._schema())
-        if not batch.num_rows:
+        if not batch.column("row").to_numpy().any():
             raise self._nothing_packed(output)
         output.write_rejects(self._rejects)
         index = output.write_index(batch)
@@ -303,11 +321,7 @@ class _Run:
         """
         job, annotations = self._job, self._annotations
         manifest, batch = output.read()
-        schemes = tuple(annotations.split_sets)
-        named = {}
-        for clip in annotations.clips:
-            key, split = self._named[clip.row, clip.start_s]
-            named[key] = (clip.row, split, *(clip.splits.get(scheme, "") for scheme in schemes))
+        keys = batch.column("key").to_pylist()
         found = (
             manifest.name,
             dict(manifest.settings),
@@ -315,7 +329,7 @@ class _Run:
             dict(manifest.feature_sources),
             dict(manifest.libraries),
             (manifest.label_sets, manifest.event_classes, manifest.columns),
-            dict(zip(batch.column("key").to_pylist(), _splits_of(batch), strict=True)),
+            dict(zip(keys, _splits_of(batch), strict=True)),
         )
         wanted = (
             job.name,
@@ -324,7 +338,7 @@ class _Run:
             self._features.about,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
-            {key: named.get(key) for key in batch.column("key").to_pylist()},
+            {key: self._named.get(key) for key in keys},
         )
         if found != wanted:
             raise UsageError(
@@ -339,16 +353,23 @@ class _Run:
         shards = [receipt.info for receipt in receipts]
         batch = joined([receipt.batch for receipt in receipts], self._schema())
         rejects = _by_reason([reject for receipt in receipts for reject in receipt.rejects])
-        return replace(self._report(shards, batch, rejects), rows=self._total, part=str(self._job.part))
+        report = self._report(shards, batch, rejects)
+        return replace(
+            report,
+            rows=report.packed + sum(rejects.values()),
+            background_rejected=sum(not reject.row for receipt in receipts for reject in receipt.rejects),
+            part=str(self._job.part),
+        )
 
     def _report(
         self, shards: Sequence[ShardInfo], batch: pa.RecordBatch, reject_counts: Mapping[str, int]
     ) -> PackReport:
         elapsed_s = time.monotonic() - self._began_s
+        packed = int(np.count_nonzero(batch.column("row").to_numpy()))
         return PackReport(
             out=self._folder.location,
             rows=self._annotations.entry_count,
-            packed=batch.num_rows,
+            packed=packed,
             rejected=reject_counts,
             flags=counts_of(batch.column("flags").flatten()),
             shards=len(shards),
@@ -356,6 +377,8 @@ class _Run:
             media_s=math.fsum(batch.column("duration_s").to_numpy()),
             fresh=self._fresh,
             elapsed_s=elapsed_s,
+            background=batch.num_rows - packed,
+            background_rejected=self._background_files - (batch.num_rows - packed),
         )
 
 
@@ -366,7 +389,13 @@ def _splits_of(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
 
 
 def _by_reason(rejects: Sequence[Reject]) -> dict[str, int]:
-    return dict(sorted(Counter(reject.reason.value for reject in rejects).items()))
+    """How many rows of the annotation file were rejected for which reason."""
+    return dict(sorted(Counter(reject.reason.value for reject in _of_rows(rejects)).items()))
+
+
+def _of_rows(rejects: Sequence[Reject]) -> list[Reject]:
+    """Those of the annotation file's rows, not of background files."""
+    return [reject for reject in rejects if reject.row]
 
 
 def _counted(rejects: Sequence[Reject]) -> str:

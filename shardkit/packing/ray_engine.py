@@ -106,14 +106,12 @@ def _check_node(task: ShardTask, common: Common, output: Folder) -> None:
         raise UsageError(f"node {node} has {unlike}: install the same on all nodes, or bytes would depend on the node")
     if not output.exists(PLAN_NAME):
         raise StorageError(f"node {node} does not see the run in {output.location}: all nodes must reach the output")
-    sources = [candidate.located.path for candidate in task.candidates if candidate.located.path is not None]
-    if sources and common.media is not None and common.media.is_local:
-        paths = (common.media.path / source for source in sources)
-        if not any(path.exists() for path in paths):
-            raise StorageError(
-                f"node {node} sees none of the media files of {task.name} below {common.media}: all nodes must reach "
-                "the media"
-            )
+    paths = [path for path in (common.local_path(each.located) for each in task.candidates) if path is not None]
+    if paths and not any(path.exists() for path in paths):
+        raise StorageError(
+            f"node {node} sees none of the media files of {task.name} (such as {paths[0]}): all nodes must reach the "
+            "media"
+        )
 
 
 def _result(ray: Any, done: Any, task: ShardTask) -> tuple[Reject, ...]:

@@ -32,6 +32,7 @@ from shardkit.format.index import (
 )
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.annotation_file import read_annotation_file
+from shardkit.packing.background import BACKGROUND, background_clips, unknown_ids
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
 from shardkit.packing.splits import assign_splits, default_splits
@@ -50,13 +51,15 @@ class RelabelReport:
     relabelled: int
     """Clips that the annotation file names."""
     unnamed: int
-    """Clips that it does not name: their labels are unknown now."""
+    """Clips that it does not name: their labels are unknown now; background is none of them."""
     unused: int
     """Good rows of the annotation file that no packed clip belongs to."""
     unread: int
     """Rows of the annotation file that cannot be used, such as those without an id."""
     packed: bool
     """Whether the tars were packed: if so, their `msg` members keep what they said; else there are none."""
+    background: int = 0
+    """Clips of a background folder, which no annotation file names: they stay what they are."""
 
 
 def relabel_dataset(
@@ -80,7 +83,8 @@ def relabel_dataset(
     with PackOutput(folder) as output:
         manifest, batch = output.read()
         clips = _matched(batch, annotated, manifest.label_sets, has_own_keys=manifest.packed)
-        named = [clip for clip in clips if clip is not None]
+        named = [clip for clip in clips if clip is not None and clip.row]
+        background = sum(clip is not None and not clip.row for clip in clips)
         if not named:
             raise UsageError(
                 f"{annotations}: names none of the {len(clips)} clips (the first is "
@@ -95,17 +99,19 @@ def relabel_dataset(
             columns=annotated.columns,
             splits=dict(sorted(Counter(splits).items())),
             split_sets=counts_of_splits(relabelled),
-            # The plan of tars that were indexed is theirs still: `index --resume` goes by it.
-            annotations=about | {name: said for name, said in manifest.annotations.items() if name == "plan"},
+            # The plan of tars that were indexed is theirs still: `index --resume` goes by it. So is the background.
+            annotations=about
+            | {name: said for name, said in manifest.annotations.items() if name in ("plan", "background")},
         )
         with _uninterrupted():  # an index without its manifest is of no use
             output.commit(replace(changed, index=output.write_index(relabelled)))
     return RelabelReport(
         relabelled=len(named),
-        unnamed=len(clips) - len(named),
+        unnamed=len(clips) - len(named) - background,
         unused=len(annotated.clips) - len(named),
         unread=len(annotated.rejects),
         packed=manifest.packed,
+        background=background,
     )
 
 
@@ -135,13 +141,18 @@ def _matched(
 
     Where several are (AVE repeats ids with other classes), those with the same labels belong together; the rest do in
     row order. Keys do not tell: which of two clips that start together has an ordinal depends on the order of the rows.
-    The id of a clip that was indexed is its key in the tar, and it is the whole of what is there.
+    The id of a clip that was indexed is its key in the tar, and it is the whole of what is there. Background stays
+    background, of row 0.
     """
     waiting: dict[str, list[Clip]] = {}
     for clip in annotated.clips:
         waiting.setdefault(key_without_ordinal(clip), []).append(clip)
     packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
     matched: list[Clip | None] = [None] * batch.num_rows
+    background = [place for place, flags in enumerate(batch.column("flags").to_pylist()) if BACKGROUND in flags]
+    sources = batch.column("source").take(pa.array(background, pa.int64())).to_pylist()
+    for place, clip in zip(background, background_clips(sources, annotated), strict=True):
+        matched[place] = clip
     # Those that have their labels choose first.
     for by_labels in (True, False):
         for place, (key, id, duration_s, _) in sorted(
@@ -192,7 +203,7 @@ def _splits(
     seed: int,
 ) -> list[str]:
     """A split a clip; the old ones where the annotation file names none."""
-    named = [clip for clip in clips if clip is not None]
+    named = [clip for clip in clips if clip is not None and clip.row]
     if shares is not None:
         assigned = assign_splits(
             annotated.clips,
@@ -209,7 +220,8 @@ def _splits(
         return old
     # Of one row are several clips that start one after another.
     by_place = {(clip.row, clip.start_s): split for clip, split in zip(annotated.clips, assigned, strict=True)}
-    return ["" if clip is None else by_place[clip.row, clip.start_s] for clip in clips]
+    # Background is of no row, and has its split.
+    return ["" if clip is None else by_place.get((clip.row, clip.start_s), clip.split or "") for clip in clips]
 
 
 def _relabelled(
@@ -250,4 +262,4 @@ def _relabelled(
 def _ids(label_set: LabelSet, clip: Clip | None) -> tuple[int, ...]:
     if clip is not None:
         return clip.labels[label_set.name]
-    return () if label_set.kind == "multi" else (UNKNOWN,) * label_set.depth
+    return unknown_ids(label_set)

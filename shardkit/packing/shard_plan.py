@@ -95,7 +95,7 @@ class ShardPlan:
         hasher.update(_json([self.name, self.shard_clips, settings.to_json(), inputs]))
         for each in self.candidates:
             file = each.located
-            media = [file.path, file.size_bytes, file.start_s, file.end_s]
+            media = [file.path, file.size_bytes, file.start_s, file.end_s, file.is_background]
             hasher.update(_json([each.key, each.split, *media, each.arrays]))
         return str(hasher.hexdigest())
 

@@ -5,6 +5,7 @@ Its bytes depend on the task and on what is common to a run's shards, not on whe
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from shardkit.packing.isolation import IsolatedWorkers
 from shardkit.packing.settings import PackSettings
 from shardkit.packing.shard_files import PackedSample, write_receipt, write_shard
 from shardkit.packing.shard_plan import Candidate
+from shardkit.packing.sources import Located
 from shardkit.storage.folders import Folder
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import LabelSet
@@ -54,6 +56,7 @@ class Common:
     libraries: Mapping[str, str]
     """Versions of what makes the bytes."""
     media: Location | None
+    background: Location | None
     features: tuple[FeatureSource, ...]
     out: Location
     clip_timeout_s: float
@@ -65,19 +68,27 @@ class Common:
             workers=workers,
             clip_timeout_s=self.clip_timeout_s,
             media=self.media,
+            background=self.background,
         )
+
+    def local_path(self, located: Located) -> Path | None:
+        """Where a clip's file is; None where it is behind a URL, or there is none."""
+        folder = self.background if located.is_background else self.media
+        if folder is None or located.path is None or not folder.is_local:
+            return None
+        return folder.path / located.path
 
     def requests(self, task: ShardTask) -> Iterator[tuple[Candidate, dict[str, Any]]]:
         """What to ask workers for a shard, in its order: for the clips that have media."""
         for candidate in task.candidates:
             located = candidate.located
-            if self.media is None or located.path is None:
+            if located.path is None:
                 continue
-            path = str(self.media.path / located.path) if self.media.is_local else located.path
             yield (
                 candidate,
                 {
-                    "path": path,
+                    "path": str(self.local_path(located) or located.path),
+                    "is_background": located.is_background,
                     "start_s": located.start_s,
                     "end_s": located.end_s,
                     "size_bytes": located.size_bytes,

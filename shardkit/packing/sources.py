@@ -7,7 +7,7 @@ that is used one system call. A clip's file is, in this order:
                  name anywhere below
     cut before   ID_SSSSSS.ext (start in seconds: AudioSet, AVO-65) or ID_STARTMS_ENDMS.ext (VGGSound),
                  or ID_START_END.ext in whole seconds (AVVP)
-    whole        ID.ext, from which the clip is cut at pack time
+    whole        ID.ext, from which the clip is cut at pack time; or which is the clip, if files are said to be cut
 """
 
 import os
@@ -35,21 +35,24 @@ class Located:
 
     clip: Clip
     path: str | None
-    """Relative to the media folder, with forward slashes; None: the clip has no media file."""
+    """Relative to the media folder, or to that of the background, with forward slashes; None: the clip has no file."""
     start_s: float | None
     """Start of the clip in the file's time; None: from the file's beginning."""
     end_s: float | None
     """End of the clip in the file's time; None: to the file's end."""
     size_bytes: int | None = None
     """Size of the file; None where it cannot be told."""
+    is_background: bool = False
+    """Whether the file is of the background folder; its clip then ends where it does, if that is before `end_s`."""
 
 
 def find_sources(
-    clips: Sequence[Clip], media_root: Location, *, optional: bool = False
+    clips: Sequence[Clip], media_root: Location, *, optional: bool = False, are_cut: bool = False
 ) -> tuple[list[Located], list[Reject]]:
     """The clips whose media file is there, and a reject for each of the others; both in the order given.
 
-    With `optional`, clips for which there is no file are located without one.
+    With `optional`, clips for which there is no file are located without one. With `are_cut`, files hold the clips'
+    spans and nothing else, whatever they are called.
 
     Where several files fit an id, the extension that stands first in EXTENSIONS wins, then the path that sorts
     first. Several files of a name that the annotation gives without a folder are no answer.
@@ -58,13 +61,9 @@ def find_sources(
         StorageError: The media folder, or a folder in it, is missing or cannot be read.
     """
     root = media_root.url
-    sizes: dict[str, int | None] = {}
-    if media_root.is_local:
-        index = _walk(root)
-        inside = posixpath.join(os.path.abspath(root), "")  # noqa: PTH100 - links stay as they are named
-    else:
-        index, sizes = _listed(media_root)
-        inside = f"{posixpath.normpath(root)}/"
+    index, sizes = _files_below(media_root)
+    # Not resolved: links stay as they are named.
+    inside = posixpath.join(os.path.abspath(root) if media_root.is_local else posixpath.normpath(root), "")  # noqa: PTH100
     located: list[Located] = []
     rejects: list[Reject] = []
     for clip in clips:
@@ -83,7 +82,7 @@ def find_sources(
             )
             rejects.append(Reject(clip.row, clip.id, Reason.MISSING_MEDIA, detail, clip.media))
             continue
-        cut = cut_names(clip)
+        cut = cut_stems(clip)
         stems = [*cut, clip.id]
         if media is not None and "/" in media and clip.id == posixpath.splitext(posixpath.basename(media))[0]:
             # The id says no more than the path did: whatever has it elsewhere is another file.
@@ -98,13 +97,29 @@ def find_sources(
             continue
         if path not in sizes:
             sizes[path] = _size_bytes(root, path)
-        if posixpath.splitext(posixpath.basename(path))[0] in cut:
+        if are_cut or posixpath.splitext(posixpath.basename(path))[0] in cut:
             # Whole microseconds: 40.3 - 30.3 is 9.999999999999996.
             length_s = None if clip.end_s is None else round(clip.end_s - (clip.start_s or 0.0), 6)
             located.append(Located(clip, path, 0.0, length_s, sizes[path]))
         else:
             located.append(Located(clip, path, clip.start_s, clip.end_s, sizes[path]))
     return located, rejects
+
+
+def media_files(root: Location) -> list[tuple[str, int | None]]:
+    """Path and size of every media file below a folder, by path.
+
+    Raises:
+        StorageError: The folder, or one in it, is missing or cannot be read.
+    """
+    index, sizes = _files_below(root)
+    paths = sorted(path for path in index.paths if posixpath.splitext(path)[1].lower() in _RANK)
+    return [(path, sizes[path] if path in sizes else _size_bytes(root.url, path)) for path in paths]
+
+
+def _files_below(root: Location) -> "tuple[_Index, dict[str, int | None]]":
+    """All files below a folder, and the sizes of those whose listing tells it."""
+    return (_walk(root.url), {}) if root.is_local else _listed(root)
 
 
 @dataclass(slots=True)
@@ -199,8 +214,8 @@ def _size_bytes(root: str, path: str) -> int | None:
         return None
 
 
-def cut_names(clip: Clip) -> list[str]:
-    """Stems of a file that was cut for this clip: ID_SSSSSS and ID_STARTMS_ENDMS."""
+def cut_stems(clip: Clip) -> list[str]:
+    """Stems of a file that was cut for this clip: ID_SSSSSS, ID_STARTMS_ENDMS and ID_START_END."""
     if clip.start_s is None:
         return []
     names = []

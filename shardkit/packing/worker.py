@@ -27,9 +27,20 @@ CLEAR_TRIES = 10
 
 
 def answer(request: Request, settings: PackSettings) -> Answer:
-    """The packed media of a request, or the reason and detail of a reject."""
+    """The packed media of a request, or the reason and detail of a reject.
+
+    Args:
+        request: `path`, `start_s` and `end_s`; `is_background` where a file may end before `end_s`.
+        settings: What to make of it.
+    """
     try:
-        media = pack_media(request["path"], request["start_s"], request["end_s"], settings)
+        media = pack_media(
+            request["path"],
+            request["start_s"],
+            request["end_s"],
+            settings,
+            may_end_early=request.get("is_background", False),
+        )
     except RejectedClipError as exc:
         return {"reason": exc.reason.value, "detail": str(exc)}
     except Exception as exc:  # noqa: BLE001 - what one file does must not end the packing
@@ -42,20 +53,25 @@ class _FetchingAnswer:
 
     def __init__(self, content: dict[str, Any], scratch: Path) -> None:
         self._settings = PackSettings.from_json(content["settings"])
-        self._make = partial(_fetched_sources, content["media"], scratch)
-        self._sources: FetchedSources | None = None
-        self._was_asked = False
+        self._folders = {name: content[name] for name in ("media", "background") if content[name]}
+        self._scratch = scratch
+        self._sources: dict[str, FetchedSources | None] = {}
+        """Of each folder at a URL that was asked for; None until its client is made."""
 
     def __call__(self, request: Request) -> Answer:
-        if not self._was_asked:
+        name = "background" if request.get("is_background") else "media"
+        if name not in self._folders:
+            return answer(request, self._settings)
+        if name not in self._sources:
             # Before the client is made, which takes seconds on a slow disk: none of them are the clip's.
-            self._was_asked = True
+            self._sources[name] = None
             return {"again_s": FETCH_STALL_S}
         from shardkit.storage.failures import MissingFileError  # noqa: PLC0415 - local sources cost no fsspec
 
         path = request["path"]
         try:
-            sources = self._sources = self._sources or self._make()
+            sources = self._sources[name] or _fetched_sources(self._folders[name], self._scratch / name)
+            self._sources[name] = sources
             if not sources.has_begun(path):
                 sources.begin(path, request["size_bytes"])
                 return {"again_s": FETCH_STALL_S}

@@ -130,7 +130,6 @@ def test_texts_are_read_with_the_vocabularies(chapters, text, action, materials,
         ("0:30\t", Reason.BAD_ROW, "text is empty"),
         ("half past\tWood", Reason.BAD_ROW, "expected a time such as 01:30"),
         ("0:55\tWood", Reason.TOO_SHORT, "from 55 to 60 s"),
-        ("1:30\tWood", Reason.BAD_ROW, "row 3 begins at 60 s"),
     ],
 )
 def test_a_row_that_is_no_chapter_is_rejected_alone(chapters, row, reason, said):
@@ -139,6 +138,16 @@ def test_a_row_that_is_no_chapter_is_rejected_alone(chapters, row, reason, said)
     assert [clip.row for clip in found.clips] == [3]
     assert [(reject.row, reject.reason) for reject in found.rejects] == [(1, Reason.NO_EVENT), (2, reason)]
     assert said in found.rejects[1].detail
+
+
+def test_chapters_that_go_back_in_time_are_rejected(chapters):
+    """Neither the row after which the list goes back nor the one that begins too early overlaps another."""
+    found = chapters("start\ttext\n0:00\tWood\n1:00\tSponge\n0:30\tWood\n2:00\tWood\n", duration_s=130)
+    assert {clip.row for clip in found.clips} == {1, 4}
+    back, early = found.rejects
+    assert (back.row, early.row) == (2, 3)
+    assert "row 3 begins at 30 s" in back.detail
+    assert "row 2, which stands before it, at 60 s" in early.detail
 
 
 def test_a_chapter_before_one_whose_start_cannot_be_read_has_no_end(chapters):

@@ -11,6 +11,7 @@ from shardkit.errors import UsageError
 from shardkit.loading.collate import NO_CLIP, Collator, _flagged
 from shardkit.loading.plan import BatchLayout
 from shardkit.loading.segments_view import segments_view
+from shardkit.tasks import SegmentShuffle
 
 CLIP_OF = {clip.name: clip for clip in spelled_clips()}
 
@@ -213,3 +214,28 @@ def test_a_context_has_a_length(context_s):
     """Anything that is no number of seconds above 0 is refused."""
     with pytest.raises(UsageError, match="context_s="):
         segments_view(None, torch.zeros(1, 1, 8), segments=2, segment_s=1.0, context_s=context_s)
+
+
+def test_a_span_that_is_no_whole_number_of_segments_has_whole_ones(spelled):
+    """The longest clip of 9.7 s has ten segments of a second each: sound is padded to the end of the last."""
+    alone = shardkit.open(spelled).select(keys=["spelled03_0"])
+    with _loader(alone, task="avel", batch_size=1) as loader:
+        batch = next(iter(loader))
+        assert batch.segments_view().audio.shape == (1, SECONDS, 1, RATE_HZ)
+        assert batch.audio_samples.tolist() == [round(9.7 * RATE_HZ)]
+        assert _assert_spelled(batch) == SECONDS
+
+
+@pytest.mark.parametrize("options", [{}, {"window_s": 4.0}], ids=["whole", "window"])
+def test_rows_of_features_are_those_of_their_segments(spelled, options):
+    """An array with a row a segment is cut as the window is, also where its clip is a little short."""
+    ten = shardkit.open(spelled).select(mask=[not key.startswith("spelled07") for key in shardkit.open(spelled).keys])
+    with _loader(ten, task="avel", features=("rows",), modalities=("audio",), epochs=3, **options) as loader:
+        for batch in loader:
+            shuffled = SegmentShuffle("audio", features={"rows": "audio"}, seed=1)(batch)
+            for one in (batch, shuffled):
+                audio = one.segments_view().audio
+                for place, count in enumerate(one.segment_count.tolist()):
+                    tones = [read_tone(audio[place, segment, 0].numpy()) for segment in range(count)]
+                    rows = one.features["rows"][place, :count].tolist()
+                    assert rows == [[tone.second, tone.clip] for tone in tones]

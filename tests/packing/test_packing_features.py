@@ -186,7 +186,7 @@ def test_a_file_is_found_by_key_then_as_it_was_cut_then_by_id(tmp_path):
     assert found == {1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4}
     said = rejects(tmp_path / "out")
     assert [(each["row"], each["reason"]) for each in said] == [(7, "missing_feature"), (8, "missing_feature")]
-    assert said[1]["detail"].startswith("none of several_10000.npy, several_000010.npy, several_10000_20000.npy is in")
+    assert said[1]["detail"].startswith("none of several_10000.npy, several_000010.npy, several_10000_20000.npy, ")
     assert "the id has several spans" in said[1]["detail"]
 
 

@@ -138,6 +138,14 @@ def test_media_that_a_node_does_not_see_are_no_rejects(material, ray, tmp_path):
         shardkit.pack(material.table, media=media, out=tmp_path / "out", engine="ray", progress=hide, **SMALL)
 
 
+def test_background_is_packed_from_where_it_lies(material, ray, tmp_path):
+    """Tasks find background files in their own folder, beside the media."""
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copyfile(next(material.media.glob("*.mp4")), tmp_path / "elsewhere" / "quiet.mp4")
+    report = pack(material, tmp_path / "out", background=tmp_path / "elsewhere")
+    assert (report.packed, report.background, report.background_rejected) == (48, 1, 0)
+
+
 def test_tasks_that_no_node_has_cores_for_are_refused(material, ray, tmp_path):
     """They would wait for ever."""
     with pytest.raises(UsageError, match=r"workers=3: .*the largest node has 2"):

@@ -183,7 +183,7 @@ def workers_for(bucket, s3, *, storage_options=None, **options) -> IsolatedWorke
 
 def copies(scratch) -> list[Path]:
     """Files that were fetched and are still here."""
-    return [path for path in scratch.glob("shardkit-*/*") if path.is_file()]
+    return [path for path in scratch.glob("shardkit-*/*/*") if path.is_file()]
 
 
 def test_clips_of_one_source_fetch_it_once(bucket, s3, good, scratch):

@@ -30,6 +30,13 @@ def found(root: Path, **fields) -> Located:
     return located[0]
 
 
+def test_files_that_are_cut_hold_their_clips_whatever_they_are_called(tmp_path):
+    """With `are_cut` a file that is named by the id alone is the clip, from its beginning."""
+    clips = [Clip(row=1, id="k", start_s=20.0, end_s=30.0), Clip(row=2, id="m", media="n.mp4", start_s=5.0)]
+    located, _ = find_sources(clips, Location.of(fill(tmp_path, "k.mp4", "n.mp4")), are_cut=True)
+    assert [(each.path, each.start_s, each.end_s) for each in located] == [("k.mp4", 0.0, 10.0), ("n.mp4", 0.0, None)]
+
+
 def refused(root: Path, **fields):
     """Why the one clip with these fields is not found."""
     located, (reject,) = find_sources([Clip(row=1, **fields)], Location.of(root))

@@ -75,6 +75,7 @@ def test_the_oracle_knows_clips_of_background_but_not_unknown_ones():
     """Of two clips of background, the oracle is right in the one whose class is background, wrong in that of -100."""
     metric = AVELMetrics(2)
     metric.update(scores_of([[0, 0], [0, 0]], 2), torch.tensor([[2, 2], [2, 2]]), torch.tensor([2, -100]))
+    metric.update(scores_of([[0, 0]], 2), torch.tensor([[-100, -100]]), torch.tensor([-100]))  # no segments
     values = metric.compute()
     assert values["clip_class_oracle"] == 1 / 2
     assert values["event_recall"] != values["event_recall"]  # NaN: there is no event

@@ -105,6 +105,16 @@ def test_unknown_segments_are_neither_predicted_nor_true():
     assert values["unknown"] == 1
 
 
+def test_segments_behind_a_clips_end_count_for_nothing():
+    """A clip of three segments, padded to four: what is predicted in the fourth is no error."""
+    scores, targets = clip(a0="0111", v0="0111"), clip(a0="0110", v0="0110")
+    metric = AVVPMetrics(2)
+    metric.update(scores, torch.ones(1, 2), targets, segment_count=torch.tensor([3]))
+    values = metric.compute()
+    assert {values[name] for name in GOLDEN["means"]} == {1.0}
+    assert values["unknown"] == 1
+
+
 def test_probabilities_of_exactly_a_half_count():
     """float16 probabilities of exactly 0.5 count as predicted, as in the reference."""
     half = torch.full((1, 4, 2, 1), 0.5, dtype=torch.float16)

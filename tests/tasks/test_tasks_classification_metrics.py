@@ -181,6 +181,7 @@ def test_a_class_that_all_clips_have_is_left_out_of_auc_only():
         ([0, -1], {}, "class id -1"),
         ([0.0, 1.0], {}, "class ids are whole numbers"),
         ([[1, 0], [0, 0.5]], {"multilabel": True}, "mixed targets are for training"),
+        ([[1, 0], [0, -1]], {"multilabel": True}, "0, 1 and -100 are needed"),
     ],
 )
 def test_an_impossible_class_is_refused(target, options, told):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from shardkit import UsageError
+from shardkit.tasks import localize
 from shardkit.tasks.metrics import CMLMetrics
 
 
@@ -39,6 +40,7 @@ def test_values_of_five_clips_by_hand():
             "clips": 3,
             "excluded_without_event": 1,
             "excluded_all_event": 1,
+            "excluded_in_pieces": 0,
         }
     )
 
@@ -58,12 +60,36 @@ def test_guessing_three_of_ten_segments_reaches_an_eighth():
     assert metric.compute()["random"] == 0.125
 
 
-def test_the_start_of_scattered_segments_is_the_first():
-    """As in AVE's cmm_test.py, 0101 begins at 1 and has the windows of two segments."""
+def test_events_in_pieces_are_excluded_and_counted():
+    """No window fits 0101: it changes nothing else, neither as a test clip nor as a training clip."""
     metric = CMLMetrics(4)
-    metric.update(starts(1), starts(2), events("0101"))
+    metric.update_prior(events("0101", "0101", "0011"))
+    metric.update(starts(2, -1), starts(2, -1), events("0011", "0101"))
     values = metric.compute()
-    assert [values[name] for name in ("a2v", "v2a", "random")] == pytest.approx([1, 0, 1 / 3])
+    assert (values["a2v"], values["position_prior"], values["clips"], values["excluded_in_pieces"]) == (1, 1, 1, 1)
+
+
+def test_segments_behind_a_clips_end_are_no_windows():
+    """Of four segments a clip has three: one event segment has 3 windows, and 1110 is all event."""
+    metric = CMLMetrics(4)
+    metric.update(starts(2, 0), starts(2, 0), events("0010", "1110"), segment_count=torch.tensor([3, 3]))
+    values = metric.compute()
+    assert (values["random"], values["excluded_all_event"]) == (pytest.approx(1 / 3), 1)
+
+
+def test_starts_that_localize_finds_are_taken():
+    """What `localize` gives fits: the same clips are excluded, and a perfect matcher always hits."""
+    event = events("0110", "0101", "0000", "1111", "0001", "1100")
+    labels = torch.tensor([[0, 1, 2, 3]] * 6)
+    distance = (labels[:, :, None] - labels[:, None, :]).abs().double()
+    count = torch.tensor([4, 4, 4, 4, 4, 2])
+    found = localize(distance, event, segment_count=count)
+    metric = CMLMetrics(4)
+    metric.update(found.start_a2v, found.start_v2a, event, segment_count=count)
+    values = metric.compute()
+    assert (values["a2v"], values["v2a"], values["clips"]) == (1, 1, 2)
+    excluded = [values[f"excluded_{name}"] for name in ("without_event", "all_event", "in_pieces")]
+    assert excluded == [found.no_event, found.all_event, found.in_pieces] == [1, 2, 1]
 
 
 def test_without_training_clips_there_is_no_prior():

@@ -195,7 +195,7 @@ def test_without_torchmetrics_the_error_names_the_extra(monkeypatch):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-@pytest.mark.parametrize("name", ["classification", "hierarchy"])
+@pytest.mark.parametrize("name", ["classification", "cml", "hierarchy"])
 def test_the_examples_in_the_docstrings_are_right(name):
     """What the examples print is what they say."""
     kind = type(CASES[name].make())

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_shape
+from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_shape, segment_counts
 
 THRESHOLD = 0.5
 """Of probabilities, and of the overlap of two events: main_avvp.py and eval_metrics.py of the reference."""
@@ -54,7 +54,12 @@ class AVVPMetrics(ClipMetric):
         self._add_sum("unknown")
 
     def update(
-        self, segment_scores: Tensor, clip_scores: Tensor, segment_targets: Tensor, weight: Tensor | None = None
+        self,
+        segment_scores: Tensor,
+        clip_scores: Tensor,
+        segment_targets: Tensor,
+        weight: Tensor | None = None,
+        segment_count: Tensor | None = None,
     ) -> None:
         """Takes a batch in.
 
@@ -64,6 +69,8 @@ class AVVPMetrics(ClipMetric):
             segment_targets: [B, N, 2, C]: 1 where an event of the class is heard (0) or seen (1), else 0; a segment
                 with -100 is unknown in all classes and both modalities.
             weight: [B]; slots of weight 0 are removed.
+            segment_count: int64 [B] (`batch.segment_count`): segments behind a clip's end are unknown. None: all clips
+                have N.
 
         Raises:
             UsageError: Other shapes.
@@ -71,8 +78,10 @@ class AVVPMetrics(ClipMetric):
         require_shape("segment_scores", segment_scores, "B", "N", 2, self.classes)
         require_shape("clip_scores", clip_scores, len(segment_scores), self.classes)
         require_shape("segment_targets", segment_targets, *segment_scores.shape)
-        scores, clip_scores, targets = self._kept(weight, segment_scores, clip_scores, segment_targets)
-        known = (targets >= 0).flatten(2).all(dim=2)[:, :, None, None]
+        own = segment_counts(segment_count, *segment_scores.shape[:2])
+        scores, clip_scores, targets, own = self._kept(weight, segment_scores, clip_scores, segment_targets, own)
+        in_clip = torch.arange(scores.shape[1], device=scores.device) < own.unsqueeze(1)
+        known = (in_clip & (targets >= 0).flatten(2).all(dim=2))[:, :, None, None]
         predicted = (scores >= THRESHOLD) & (clip_scores >= THRESHOLD)[:, None, None] & known
         both = (_with_both(predicted), _with_both((targets > 0) & known))
         self.segment_scores += _scores(*_segment_counts(*both)).sum(dim=0)

@@ -114,6 +114,18 @@ def class_ids(name: str, ids: Tensor, classes: int) -> Tensor:
     return ids
 
 
+def segment_counts(counts: Tensor | None, clips: int, segments: int) -> Tensor:
+    """How many of the segments each clip has, int64 [clips]; all of them without counts.
+
+    Raises:
+        UsageError: Counts of another shape.
+    """
+    if counts is None:
+        return torch.full((clips,), segments)
+    require_shape("segment_count", counts, clips)
+    return counts
+
+
 def require_score_kind(scores: str) -> None:
     """Checks what the caller says about a model's scores.
 

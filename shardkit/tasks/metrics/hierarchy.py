@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from shardkit.errors import UsageError
+from shardkit.tasks.hierarchy import parent_map, sum_to_level
 from shardkit.tasks.metrics.clip_metric import (
     ClipMetric,
     ScoreKind,
@@ -93,7 +94,7 @@ class HierarchyMetrics(ClipMetric):
         paths = torch.tensor([taxonomy.path(taxonomy.depth - 1, leaf) for leaf in leaves])
         self.register_buffer("paths", paths, persistent=False)
         for level in range(1, taxonomy.depth):
-            self.register_buffer(_parents_of(level), torch.tensor(taxonomy.parents[level - 1]), persistent=False)
+            self.register_buffer(_parents_of(level), parent_map(taxonomy, level), persistent=False)
         for name in ("hits", "known", "head_hits", "head_known"):
             self._add_sum(name, taxonomy.depth)
         sums = ("shared_nodes", "predicted_nodes", "true_nodes", "mistakes", "heights", "mistakes_without_ancestor")
@@ -185,11 +186,9 @@ class HierarchyMetrics(ClipMetric):
 
     def _highest_sum(self, p: Tensor, level: int) -> Tensor:
         ancestors = self.paths[:, level]
-        reached = ancestors != UNKNOWN
-        if not reached.any():
+        if (ancestors == UNKNOWN).all():
             return torch.full((len(p),), UNKNOWN, device=p.device)
-        sums = p.new_zeros(len(p), self.taxonomy.level_sizes[level])
-        return sums.index_add(1, ancestors[reached], p[:, reached]).argmax(dim=1)
+        return sum_to_level(p, self.taxonomy, level).argmax(dim=1)
 
     def _count_nodes(self, predicted: Tensor, true: Tensor) -> None:
         """Adds up the nodes of paths, and the heights of mistakes, of clips whose leaf is known; both int64 [B]."""
