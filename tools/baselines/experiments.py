@@ -29,7 +29,7 @@ from tools.baselines.training import Outcome
 
 HERE = Path(__file__).parent
 CONFIGS = HERE / "configs" / "synthetic"
-LONGEST_FIRST = ("avel-weak", "avel-full", "cml")
+LONGEST_FIRST = ("cml", "fusion-cross-attention", "fusion-bottleneck", "avel-weak", "avel-full")
 """Begun first, so that no core idles at the end."""
 REUSED_MEMORY = {
     # What glibc gives back to the system costs page faults when it is asked for again: a quarter of a step's time.
