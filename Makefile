@@ -3,6 +3,7 @@
 #   make test    linter, types and the whole suite; tests that read from nginx need Debian's nginx-light, or are skipped
 #   make bench-parts  times index, order, read, decode, ring, each by itself
 #   make bench   shardkit and its peers measured in turns, on clips made in $(BENCH_DATA); takes hours
+#   make baselines  trains all baselines on synthetic clips, made in $(BASELINES_WORK); a quarter of an hour on two cores
 #   make bench-storage  reading over HTTP and S3, on the same clips; half an hour; needs Debian's nginx-light
 # Another environment: make test VENV=/path/to/venv PYTHON=python3.12
 
@@ -12,17 +13,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS_STAMP := $(VENV)/.installed-peers
 BENCH_DATA ?= .bench
+BASELINES_WORK ?= .baselines
 # Many tests wait for processes and servers: three at a time keep two cores busy.
 TEST_PROCESSES ?= 3
 
 # ruff, mypy, pytest in this order, also under -j: the last line printed is pytest's.
 .NOTPARALLEL:
-.PHONY: demo test bench bench-storage bench-parts lint types unit clean
+.PHONY: demo test baselines bench bench-storage bench-parts lint types unit clean
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: lint types unit
+
+baselines: $(STAMP)
+	$(BIN)/python -m tools.baselines.experiments --work $(BASELINES_WORK) --json tools/baselines/results/synthetic.json
 
 bench: $(PEERS_STAMP)
 	$(BIN)/python -m benchmarks.loaders --data $(BENCH_DATA) --json benchmarks/results/loaders.json

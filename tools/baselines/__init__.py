@@ -1,0 +1,1 @@
+"""Baselines for AVO-65, AVE and FGAVE on shardkit's loader: models, one training script, synthetic experiments."""
