@@ -133,7 +133,7 @@ class Run:
                 self._save()
         self.model.load_state_dict(self.best)
         if isinstance(self.objective, CrossModality):
-            with self._loader("train", modalities=("audio",), shuffle=False) as loader:
+            with self._loader("train", shuffle=False) as loader:
                 for batch in loader:
                     self.objective.see_training(batch)
         tests = {}
