@@ -1,7 +1,9 @@
 """What README.md shows is run as it stands."""
 
+import shutil
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -83,3 +85,45 @@ def test_the_transforms_of_the_snippet_run_on_batches(folder):
     assert names["features"].shape == (7, 998, 128)
     torch.testing.assert_close(names["targets"].sum(dim=1), torch.ones(7))
     assert all(names[name].isfinite().all() for name in ("frames", "features", "targets"))
+
+
+class Localizer(torch.nn.Module):
+    """Scores of every second, from its mean colour and loudness."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.head = torch.nn.Linear(4, scores)
+
+    def forward(self, video, audio):
+        """Scores [B, N, C] of frames [B, N, K, 3, H, W] and samples [B, N, 1, S]."""
+        colours = video.float().mean(dim=(2, 4, 5)) / 255
+        return self.head(torch.cat([colours, audio.abs().mean(dim=3)], dim=2))
+
+
+def test_the_localization_loop_trains_and_is_measured_on_ave(folder, tmp_path, monkeypatch, capsys):
+    """README's AVEL loop runs on AVE's annotations as they are written, and prints a metric for every epoch."""
+    rows = []
+    for number, video in enumerate(sorted((folder / "videos").glob("*.mp4"))[:4]):
+        id = f"-video_{number:04d}"
+        shutil.copy(video, tmp_path / f"{id}.mp4")
+        rows.append(f"{('Bark', 'Goat')[number % 2]}&{id}&good&{number}&{number + 5}")
+    (tmp_path / "Annotations.txt").write_text("\n".join(rows))
+    splits = {"train": rows[:2], "val": rows[2:]}
+    files = {name: tmp_path / f"{name}Set.txt" for name in splits}
+    for name, lines in splits.items():
+        files[name].write_text("\n".join(lines))
+    shardkit.pack(
+        tmp_path / "Annotations.txt",
+        media=tmp_path,
+        out=tmp_path / "ave",
+        frames_per_segment=2,
+        size=64,
+        split_files={"ave": files},
+        workers=2,
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "my_model", types.SimpleNamespace(Localizer=Localizer))
+    exec(snippet("AVELMetrics", {"(classes + 1), 10": "(classes + 1), 2", '"batch_size": 16': '"batch_size": 2'}), {})
+    epochs = capsys.readouterr().out.splitlines()
+    assert len(epochs) == 2
+    assert all("'always_background': 0.5" in epoch for epoch in epochs)

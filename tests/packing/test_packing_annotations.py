@@ -131,7 +131,7 @@ def test_the_same_job_is_done_already_and_another_order_is_another_job(ave, tmp_
     report = shardkit.pack(ave.annotations, split_files=ave.split_files, **options)
     assert (report.fresh, report.packed, report.rows) == (0, 4, 4)
     other = {"ave": {"train": order(tmp_path / "train_order.h5", [0, 2])}}
-    with pytest.raises(UsageError, match="other settings, annotations, splits"):
+    with pytest.raises(UsageError, match="other settings, annotations, features, splits"):
         shardkit.pack(ave.annotations, split_files=other, **options)
 
 
