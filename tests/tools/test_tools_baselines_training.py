@@ -1,15 +1,19 @@
 """The training script: it stops and goes on, on one rank or two, for each task."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import shardkit
 from tools.baselines import checkpoints
 from tools.baselines.config import read_config
 from tools.baselines.experiments import CONFIGS
@@ -137,6 +141,34 @@ def test_each_task_is_trained_and_tested(baseline_data, tmp_path, name):
     for values in outcome.tests.values():
         assert values.keys() >= expected[name.partition("-")[0]]
     assert 0 <= outcome.wait_share <= 1
+
+
+@pytest.fixture(scope="module")
+def ave_features(tmp_path_factory):
+    """Where a data set `ave` has features of the shapes that AVE's authors published, and no media."""
+    root, draw = tmp_path_factory.mktemp("features"), np.random.default_rng(0)
+    shapes, rows = {"vggish": (10, 128), "vgg19": (10, 7, 7, 512)}, []
+    for number in range(12):
+        event = {"start_s": 2, "end_s": 6, "class": "Bark", "modality": "av"}
+        row = {"id": f"clip{number}", "start_s": 0, "end_s": 10, "label": "Bark", "events": [event]}
+        rows.append(json.dumps(row | {"split": ("train", "val", "test")[number % 3]}))
+        for name, shape in shapes.items():
+            (root / name).mkdir(exist_ok=True)
+            np.save(root / name / f"clip{number}.npy", draw.normal(size=shape).astype(np.float16))
+    (root / "table.jsonl").write_text("\n".join(rows))
+    shardkit.pack(root / "table.jsonl", out=root / "ave", features={name: root / name for name in shapes}, workers=1)
+    return root
+
+
+@pytest.mark.parametrize("name", ["ave-weak", "ave-avdln"])
+def test_configurations_of_ave_train_on_its_features(ave_features, name):
+    """Those of the authors run on arrays of the authors' shapes, without a picture or a sound."""
+    config = read_config(CONFIGS.parent / "papers" / f"{name}.yaml", epochs=1)
+    config = replace(
+        config, task=replace(config.task, label=None), loader={**config.loader, "batch_size": 4, "workers": 1}
+    )
+    (outcome,) = train(config, data=ave_features, ranks=ONE_RANK, seeds=[0], say=lambda _line: None)
+    assert outcome.best_epoch == 0
 
 
 def test_a_finished_seed_is_not_trained_again(baseline_data, tmp_path):

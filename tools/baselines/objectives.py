@@ -138,9 +138,7 @@ class CrossModality:
         heard, seen = (vectors.float() for vectors in output)
         distances = _lengths(heard.unsqueeze(2) - seen.unsqueeze(1))  # [B, audio segment, visual segment]
         found = localize(distances, batch.target, segment_count=batch.segment_count)
-        # An event in pieces has no window that fits it.
-        pieces = (found.start_a2v < 0) & (found.length > 0) & (found.length < batch.segment_count)
-        metric.update(found.start_a2v, found.start_v2a, batch.target, batch.weight * ~pieces)
+        metric.update(found.start_a2v, found.start_v2a, batch.target, batch.weight)
 
     def score(self, values: Mapping[str, float]) -> float:
         """Mean of A2V and V2A."""

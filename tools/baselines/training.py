@@ -101,6 +101,8 @@ class Run:
     say: Callable[[str], None] = print
 
     model: nn.Module = field(init=False)
+    parallel: nn.Module = field(init=False)
+    """The model, or what averages its gradients over ranks."""
     objective: Objective = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
     schedule: torch.optim.lr_scheduler.LRScheduler = field(init=False)
@@ -133,7 +135,7 @@ class Run:
                 self._save()
         self.model.load_state_dict(self.best)
         if isinstance(self.objective, CrossModality):
-            with self._loader("train", modalities=("audio",), shuffle=False) as loader:
+            with self._loader("train", shuffle=False) as loader:
                 for batch in loader:
                     self.objective.see_training(batch)
         tests = {}
@@ -179,8 +181,8 @@ class Run:
         config, train = self.config, self.loaders["train"]
         options = config.optimisation
         classes = len(train.task.classes)
-        model = build(config.model, classes=classes).to(self.ranks.device)
-        self.model = DistributedDataParallel(model) if self.ranks.world > 1 else model
+        self.model = build(config.model, classes=classes).to(self.ranks.device)
+        self.parallel = DistributedDataParallel(self.model) if self.ranks.world > 1 else self.model
         self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.objective = _objective(config, train, classes)
         self.optimiser = torch.optim.AdamW(
@@ -198,15 +200,15 @@ class Run:
     def _output(self, batch: Batch) -> Any:
         on_gpu = self.ranks.device.type == "cuda"
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_gpu):
-            return self.model(batch)
+            return self.parallel(batch)
 
     def _train_epoch(self) -> None:
         loader, progress = self.loaders["train"], self.progress
-        self.model.train()
+        self.parallel.train()
         before, began_s = loader.stats(), time.perf_counter()
         earlier = (progress.train_s, progress.wait_s, progress.start_wait_s)
         loader.set_epoch(progress.epoch)
-        left = progress.epoch * len(loader) + len(loader) - progress.step
+        left = self._steps_left()
         for batch in loader:
             losses = self.objective.losses(self._output(batch), batch)
             loss = (losses * batch.weight).sum() * batch.loss_scale
@@ -229,9 +231,16 @@ class Run:
             if left and progress.step % self.checkpoint_steps == 0:
                 self._save()
 
+    def _steps_left(self) -> int:
+        """Of the epoch, which may have begun with another number of ranks."""
+        loader = self.loaders["train"]
+        clips = len(loader.dataset) - loader.state_dict()["delivered"]
+        steps, rest = divmod(clips, loader.config.batch_size * self.ranks.world)
+        return steps + (rest > 0 and not loader.config.drop_last)
+
     @torch.no_grad()
     def _evaluated(self, loader: Loader) -> Values:
-        self.model.eval()
+        self.parallel.eval()
         metric: Metric | None = None
         for batch in loader:
             if metric is None:
