@@ -13,8 +13,8 @@ Arrays are read where shards are packed, one clip's at a time.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +152,8 @@ def find_arrays(
         StorageError: A file or folder cannot be read.
         UsageError: Several clips are of one row, and an HDF5 file has an array a row; or h5py is not installed.
     """
+    if not inputs:
+        return FeatureArrays((), list(candidates), [], {})
     lookups = [_Folder(each, annotations) if each.dataset is None else _Hdf5(each, annotations) for each in inputs]
     used: dict[str, list[ArrayAt]] = {each.name: [] for each in inputs}
     complete, rejects = [], []
@@ -182,9 +184,7 @@ class _Hdf5:
     def __init__(self, input: FeatureInput, annotations: AnnotationSet) -> None:
         self.input = input
         assert input.dataset is not None
-        with storage_errors(input.path), input.path.open("rb"):
-            pass  # what the system says of it is clearer than what HDF5 says
-        with open_hdf5(input.path, str(input.path)) as file:
+        with _opened(input.path) as file:
             dataset = hdf5_dataset(file, input.dataset, name=str(input.path))
             shape, dtype = tuple(dataset.shape), dataset.dtype
         if dtype.kind not in "fiu" or len(shape) < 2 or 0 in shape:
@@ -212,6 +212,20 @@ class _Hdf5:
         """What the manifest says of it; the whole file is digested."""
         path = self.input.path
         return {"file": path.name, "dataset": self.input.dataset, "xxh3": file_digest(map_file(path))}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An `h5py.File`.
+
+    Raises:
+        StorageError: There is no such file, or it cannot be read.
+        DataError: It is no HDF5 file.
+    """
+    with storage_errors(path), path.open("rb"):
+        pass  # what the system says of it is clearer than what HDF5 says
+    with open_hdf5(path, str(path)) as file:
+        yield file
 
 
 def _check_rows(input: FeatureInput, found: int, annotations: AnnotationSet) -> None:
@@ -294,7 +308,7 @@ class FeatureReader:
     def __init__(self, sources: Sequence[FeatureSource]) -> None:
         self._sources = {source.name: source for source in sources}
         self._datasets: dict[str, Any] = {}
-        self._opened = ExitStack()
+        self._open = ExitStack()
 
     def __enter__(self) -> "FeatureReader":
         return self
@@ -303,7 +317,7 @@ class FeatureReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._datasets.clear()
-        self._opened.close()
+        self._open.close()
 
     def read(self, arrays: Iterable[ArrayAt]) -> dict[str, npt.NDArray[np.float16]]:
         """A clip's arrays by feature.
@@ -312,12 +326,18 @@ class FeatureReader:
             BadArrayError: One is no array of finite numbers, of another shape than those of other clips, or beyond
                 float16.
             StorageError: A file cannot be read.
+            DataError: What was an HDF5 file is none any more, or has no such dataset.
         """
         found = {}
         for array in arrays:
             source = self._sources[array.feature]
+            # Not in the `try`: a file that a node does not see is no fault of its clips.
+            dataset = None if source.dataset is None else self._dataset(source, source.dataset)
             try:
-                values = self._values(source, array)
+                if dataset is None:
+                    values = decode_npy(read_bytes(source.path / str(array.place)))
+                else:
+                    values = hdf5_values(dataset, int(array.place), name=str(source.path))
                 if values.shape != source.shape:
                     raise BadArrayError(f"{source.where(array)}: shape {values.shape}, others have {source.shape}")
                 found[array.feature] = as_float16(values)
@@ -325,12 +345,9 @@ class FeatureReader:
                 raise BadArrayError(f"{source.where(array)}: {exc}") from exc
         return found
 
-    def _values(self, source: FeatureSource, array: ArrayAt) -> npt.NDArray[Any]:
-        if source.dataset is None:
-            return decode_npy(read_bytes(source.path / str(array.place)))
+    def _dataset(self, source: FeatureSource, name: str) -> Any:
+        """A source's `h5py.Dataset`, opened once."""
         if source.name not in self._datasets:
-            file = self._opened.enter_context(open_hdf5(source.path, str(source.path)))
-            self._datasets[source.name] = hdf5_dataset(file, source.dataset, name=str(source.path))
-        dataset = self._datasets[source.name]
-        values: npt.NDArray[Any] = hdf5_values(dataset, int(array.place), name=str(source.path))
-        return values
+            file = self._open.enter_context(_opened(source.path))
+            self._datasets[source.name] = hdf5_dataset(file, name, name=str(source.path))
+        return self._datasets[source.name]

@@ -16,6 +16,8 @@ from pack_runs import SMALL, contents, rejects, unlike
 
 import shardkit
 from shardkit.errors import DataError, StorageError, TooManyRejectsError, UsageError
+from shardkit.packing.features import FeatureReader, FeatureSource, parse_features
+from shardkit.packing.shard_plan import ArrayAt
 
 ROWS, IDS = 12, 9
 """As AVE's: some ids repeat, with another class."""
@@ -227,6 +229,16 @@ def test_a_row_that_is_not_finite_is_a_reject_with_a_reason(table, array, tmp_pa
     (said,) = rejects(tmp_path / "out")
     assert (said["row"], said["reason"]) == (4, "bad_feature")
     assert said["detail"] == "feature 'vggish' (f.h5:avadataset, row 4): 1 of 80 values are not finite"
+
+
+@pytest.mark.parametrize(("found", "error"), [(None, StorageError), (b"something else", DataError)])
+def test_a_file_that_is_lost_under_way_is_no_fault_of_clips(tmp_path, array, found, error):
+    """A node that does not see an HDF5 file, or another one, ends its shard; no clip is rejected for it."""
+    given = parse_features({"vggish": write_h5(tmp_path / "f.h5", array)})[0]
+    given.path.unlink() if found is None else given.path.write_bytes(found)
+    source = FeatureSource(given.name, given.path, given.dataset, SHAPE)
+    with FeatureReader([source]) as reader, pytest.raises(error, match=r"f\.h5"):
+        reader.read([ArrayAt("vggish", 0)])
 
 
 def test_under_any_a_clip_may_lack_some_features(folder, table, tmp_path, array):
