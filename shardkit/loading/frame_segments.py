@@ -11,8 +11,8 @@ from shardkit.errors import UsageError
 from shardkit.format.index import ClipIndex
 from shardkit.format.manifest import Manifest
 from shardkit.loading.plan import Rows
-from shardkit.planning.sampling import FrameSampling
-from shardkit.planning.segments import SegmentGrid, whole_segments
+from shardkit.planning.sampling import FrameSampling, whole_segments
+from shardkit.planning.segments import SegmentGrid
 from shardkit.storage.locations import Location
 
 DEFAULT_SEGMENT_S = 1.0
