@@ -1,14 +1,13 @@
 """Segments of loaded clips: what their labels say is what is seen and heard in them."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from spelled_clips import BACKGROUND, RATE_HZ, SECONDS, Spelled, read_colour, read_tone, spelled_clips
 
 import shardkit
 from shardkit.errors import UsageError
-from shardkit.loading.collate import NO_CLIP, Collator, _flagged
+from shardkit.loading.collate import NO_CLIP, Collator
 from shardkit.loading.plan import BatchLayout
 from shardkit.loading.segments_view import segments_view
 from shardkit.tasks import SegmentShuffle
@@ -170,13 +169,6 @@ def test_slots_without_a_clip_have_no_labels(spelled):
     assert not any(targets[1].any() for targets in batch.segment_targets.values())
     assert batch.segment_targets["av"][0].any()
     assert batch.background.tolist() == [False, False, False]
-
-
-def test_clips_with_the_flag_are_background():
-    """Whichever other flags a clip has beside it, and however many."""
-    flags = pa.array([["x"], [], ["y", "background"], [], ["background"], ["x", "y"]], pa.large_list(pa.large_string()))
-    assert _flagged(flags, "background").tolist() == [False, False, True, False, True, False]
-    assert _flagged(pa.array([], flags.type), "background").tolist() == []
 
 
 def test_segments_view_copies_nothing(spelled):
