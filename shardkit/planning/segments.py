@@ -99,12 +99,13 @@ class SegmentGrid:
         Returns:
             int64 [B], from 1 to N.
         """
-        own = whole_segments(durations_s, self.segment_s) - self.number(starts_s)
-        return np.minimum(own, self.count)
+        left: NDArray[np.int64] = whole_segments(durations_s, self.segment_s) - self.number(starts_s)
+        return np.minimum(left, self.count)
 
     def number(self, starts_s: Seconds) -> NDArray[np.int64]:
         """The segments of their clips, int64 [B], that begin at float64 [B]."""
-        return np.rint(starts_s / self.segment_s).astype(np.int64)
+        numbers: NDArray[np.int64] = np.rint(starts_s / self.segment_s).astype(np.int64)
+        return numbers
 
     def frame_bounds(self, instants_s: NDArray[np.float64], start_s: float, segments: int) -> list[int]:
         """Which stored frames lie in the segments of a window: those of segment k are bounds[k] to bounds[k + 1] - 1.
