@@ -122,6 +122,26 @@ class SegmentGrid:
         bounds: list[int] = np.searchsorted(instants_s, edges_s - _ROUNDING).tolist()
         return bounds
 
+    def frame_counts(
+        self, instants_s: NDArray[np.float64], counts: NDArray[np.int64], durations_s: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The fewest and the most stored frames that any segment of each whole clip has; see `frame_bounds`.
+
+        Args:
+            instants_s: float64 [sum of counts], those of one clip after another's.
+            counts: int64 [B], frames of each clip.
+            durations_s: float64 [B], lengths of the clips.
+
+        Returns:
+            int64 [B], twice.
+        """
+        own = whole_segments(durations_s, self.segment_s)
+        first = np.cumsum(own) - own
+        segment = np.floor((instants_s + _ROUNDING) / self.segment_s).astype(np.int64)
+        inside = (segment >= 0) & (segment < np.repeat(own, counts))
+        found = np.bincount((segment + np.repeat(first, counts))[inside], minlength=int(own.sum()))
+        return np.minimum.reduceat(found, first), np.maximum.reduceat(found, first)
+
     def marked(
         self, start_s: NDArray[np.float64], end_s: NDArray[np.float64], own: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -177,6 +177,21 @@ def test_frames_packed_by_segments_lie_in_them(one, other, frames, segment_s, sh
     assert np.diff(window.frame_bounds(instants_s, first_s, real)).tolist() == [frames] * real
 
 
+@given(st.lists(st.tuples(st.floats(0.3, 12), st.lists(st.floats(-0.5, 13), max_size=30)), min_size=1), lengths_s)
+def test_frames_of_many_clips_are_counted_at_once(clips, segment_s):
+    """The fewest and the most frames of a clip's segments are those that the bounds of its frames say."""
+    grid = SegmentGrid(segment_s, N)
+    expected = []
+    for duration_s, times_s in clips:
+        own = SegmentGrid.over(duration_s, segment_s).count
+        frames = np.diff(grid.frame_bounds(np.sort(times_s), 0.0, own))
+        expected.append((frames.min(), frames.max()))
+    instants_s = np.concatenate([np.sort(times_s) for _, times_s in clips])
+    counts = np.array([len(times_s) for _, times_s in clips])
+    found = grid.frame_counts(instants_s, counts, np.array([duration_s for duration_s, _ in clips]))
+    assert list(zip(*found, strict=True)) == expected
+
+
 def test_without_event_classes_all_is_background():
     """A grid of no columns: class 0 of none is background."""
     assert grid_labels(np.zeros((1, 3, 0), bool), np.array([2])).tolist() == [[0, 0, -100]]
