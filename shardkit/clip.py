@@ -9,6 +9,9 @@ Modality = Literal["audio", "visual", "av"]
 EVENT_MODALITIES: tuple[Modality, ...] = ("audio", "visual", "av")
 """The modalities of an event; the index and the batches store a modality as its place in this tuple."""
 
+BACKGROUND = "background"
+"""The flag of a clip that is known to have no event."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -89,7 +92,7 @@ class Clip:
     """Name of a further division of the data set, such as `ave_match`, to this clip's split in it; a clip that is in
     none of its splits is left out."""
     flags: tuple[str, ...] = ()
-    """What is odd about the row, or special, such as `background`; stands beside the quality flags of its media."""
+    """What is odd about the row, or special, such as BACKGROUND; stands beside the quality flags of its media."""
     columns: Mapping[str, Scalar] = field(default_factory=dict)
     """The annotation file's other columns, kept as they are."""
 

@@ -320,6 +320,19 @@ def ragged_places(
     return np.arange(int(counts.sum())) + np.repeat(firsts - before, counts), counts
 
 
+def rows_with(column: pa.Array, wanted: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows of a list column, bool [N], hold one of the values that are wanted.
+
+    Args:
+        column: The column.
+        wanted: Truth of each of its values (`column.values`), one row's after another's.
+    """
+    places = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
+    found = np.zeros(len(column), dtype=np.bool_)
+    found[np.searchsorted(column.offsets.to_numpy(zero_copy_only=True), places, side="right") - 1] = True
+    return found
+
+
 class FeatureColumns(NamedTuple):
     """Where the arrays of one feature lie, one value a clip."""
 

@@ -140,11 +140,10 @@ class Batch:
 
     def tensors(self) -> list[Tensor]:
         """All of its tensors."""
-        held = [getattr(self, f.name) for f in fields(self)] + [
-            getattr(self.events, f.name) for f in fields(self.events)
-        ]
-        for named in (self.labels, self.columns, self.features, self.segment_targets, self.segment_source):
-            held += named.values()
+        held: list[Any] = []
+        for whole in (self, self.events):
+            for value in (getattr(whole, f.name) for f in fields(whole)):
+                held += value.values() if isinstance(value, dict) else [value]
         return [value for value in held if isinstance(value, Tensor)]
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """BatchTask: what a loader's batches are for. `shardkit.tasks` has the tasks; a loader only knows this."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shardkit.format.manifest import Manifest
 from shardkit.loading.batch import Batch
 
 
+@runtime_checkable
 class BatchTask(Protocol):
     """Sets `batch.target`; the same batch always gets the same."""
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from shardkit.clip import BACKGROUND
 from shardkit.errors import UsageError
-from shardkit.format.index import ragged_places
+from shardkit.format.index import ragged_places, rows_with
 from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
 from shardkit.loading.plan import FEATURE_FIELD, VIEW_FIELDS, Rows
@@ -20,8 +21,6 @@ from shardkit.taxonomy import UNKNOWN
 
 Slots = Mapping[str, npt.NDArray[Any]]
 
-BACKGROUND = "background"
-"""Flag of clips that are known to have no event."""
 NO_CLIP = -1
 """Row of a slot for which there is no clip: none in the whole batch could be loaded."""
 
@@ -47,7 +46,8 @@ class Collator:
         self._columns = columns
         self._views = views
         self._segments = segments
-        self._background = _flagged(dataset.index.batch.column("flags"), BACKGROUND)
+        flags = dataset.index.batch.column("flags")
+        self._background = rows_with(flags, pc.equal(flags.values, BACKGROUND))
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
         index = dataset.index
         # Once: what Arrow needs for a view is more than what a batch takes out of it.
@@ -191,15 +191,6 @@ class Collator:
         if self._numeric[name]:
             return torch.from_numpy(np.where(there, values.to_numpy(zero_copy_only=False), 0))
         return [value if real else None for value, real in zip(values.to_pylist(), there, strict=True)]
-
-
-def _flagged(flags: pa.Array, flag: str) -> npt.NDArray[np.bool_]:
-    """Which rows of the column have a flag."""
-    offsets = flags.offsets.to_numpy(zero_copy_only=True)
-    hits = np.flatnonzero(pc.equal(flags.values, flag).to_numpy(zero_copy_only=False))
-    found = np.zeros(len(flags), dtype=np.bool_)
-    found[np.searchsorted(offsets, hits, side="right") - 1] = True
-    return found
 
 
 def _has_views(field: str) -> bool:

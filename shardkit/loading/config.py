@@ -68,6 +68,10 @@ class LoaderConfig:
             value = getattr(self, name)
             if name == "batch_size" or value is not None:
                 _check_count(name, value)
+        if self.task is not None and (isinstance(self.task, type) or not isinstance(self.task, BatchTask)):
+            raise UsageError(
+                f"task={self.task!r}: the name of a task, or one of shardkit.tasks such as AVEL(), is needed"
+            )
         for name in ("shuffle", "drop_last", "verify"):
             # "no" out of a configuration file would be true.
             _check_choice(name, getattr(self, name), (True, False))

@@ -5,18 +5,19 @@ the clip some other way.
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from shardkit.errors import UsageError
-from shardkit.format.index import ClipIndex
+from shardkit.format.index import ClipIndex, ragged_places
 from shardkit.format.manifest import Manifest
 from shardkit.loading.plan import Rows
 from shardkit.planning.sampling import FrameSampling
-from shardkit.planning.segments import SegmentGrid, whole_segments
+from shardkit.planning.segments import SegmentGrid
 from shardkit.storage.locations import Location
 
 DEFAULT_SEGMENT_S = 1.0
 """As AVE, AVVP and FGAVE have them."""
+CLIPS_AT_ONCE = 1 << 16
+"""Ten million indexed clips of 80 frames take half a minute, and in a loop over clips three."""
 
 
 def default_segment_s(manifest: Manifest) -> float:
@@ -73,19 +74,20 @@ def _fewest_and_most(
         _, firsts = np.unique(index.duration_s[rows], return_index=True)
         rows = rows[firsts]
     fewest, most = [], []
-    for row in rows.tolist():
-        duration_s = float(index.duration_s[row])
-        instants_s = index.frame_time_s.row(row) if sampling is None else sampling.instants(duration_s)
-        counts = _counts(instants_s, duration_s, grid)
-        fewest.append((int(counts.min()), row))
-        most.append(int(counts.max()))
+    for first in range(0, len(rows), CLIPS_AT_ONCE):
+        some = rows[first : first + CLIPS_AT_ONCE]
+        durations_s = index.duration_s[some]
+        if sampling is None:
+            places, counts = ragged_places(index.frame_time_s.offsets, some)
+            instants_s = index.frame_time_s.values[places]
+        else:
+            each = [sampling.instants(duration_s) for duration_s in durations_s.tolist()]
+            instants_s, counts = np.concatenate(each), np.array([len(instants) for instants in each])
+        least, greatest = grid.frame_counts(instants_s, counts, durations_s)
+        place = int(least.argmin())
+        fewest.append((int(least[place]), int(some[place])))
+        most.append(int(greatest.max()))
     return min(fewest), max(most)
-
-
-def _counts(instants_s: npt.NDArray[np.float64], duration_s: float, grid: SegmentGrid) -> npt.NDArray[np.int64]:
-    """How many frames each segment of a clip stores."""
-    own = int(whole_segments(np.float64(duration_s), grid.segment_s))
-    return np.diff(grid.frame_bounds(instants_s, 0.0, own))
 
 
 def _sampling(manifest: Manifest) -> FrameSampling | None:

@@ -120,7 +120,8 @@ class Loader:
             _check_device(config.device)
         self._make_copier = make_copier
         dataset = _opened(source, config)
-        self.dataset = dataset.select(split=config.split, where=config.where)
+        chosen = config.split is not None or config.where is not None
+        self.dataset = dataset.select(split=config.split, where=config.where) if chosen else dataset
         if not dataset.manifest.packed:
             _check_unpacked(dataset, config)
         if not len(self.dataset):

@@ -18,7 +18,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from pyarrow import acero
 
 from shardkit.errors import UsageError
-from shardkit.format.index import COLUMN_PREFIX, LABEL_PREFIX, SPLIT_PREFIX, ClipIndex
+from shardkit.format.index import COLUMN_PREFIX, LABEL_PREFIX, SPLIT_PREFIX, ClipIndex, rows_with
 from shardkit.format.manifest import Manifest
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
@@ -110,6 +110,7 @@ class _Names:
                 self._add(_Column(title, "labels", values, level.classes), *names)
                 continue
 
+            @cache  # a list after `in` asks once an item, and this is a pass over all clips
             def ids(depth: int = depth) -> pa.Array:
                 column = index.labels(label_set)[:, depth]
                 return pa.array(column, mask=column < 0)
@@ -289,11 +290,7 @@ class _Reader:
             held = pc.equal(items.values, value)
         else:
             raise self._wrong(left, f"{column.title.removeprefix(INDEX_PREFIX)} holds text: write it in quotes")
-        offsets = items.offsets.to_numpy(zero_copy_only=True)
-        places = np.flatnonzero(held.to_numpy(zero_copy_only=False))
-        fits = np.zeros(len(items), dtype=np.bool_)
-        fits[np.searchsorted(offsets, places, side="right") - 1] = True
-        return pa.array(fits)
+        return pa.array(rows_with(items, held))
 
     def _two_columns(self, left: ast.Name, op: type[ast.cmpop], right: ast.Name) -> pa.Array:
         sides = [self._column(left), self._column(right)]

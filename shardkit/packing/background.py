@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.clip import Clip, Reason, Reject
+from shardkit.clip import BACKGROUND, Clip, Reason, Reject
 from shardkit.format.digest import file_digest
 from shardkit.packing.shard_plan import TYPICAL_CLIP_S
 from shardkit.packing.sources import Located, cut_stems, media_files
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
-BACKGROUND = "background"
-"""The flag of a clip without events that no annotation file names."""
 BACKGROUND_SPLIT = "train"
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.flags import ROW_FLAGS
 from shardkit.annotations.request import AnnotationRequest
-from shardkit.clip import Clip
+from shardkit.clip import BACKGROUND, Clip
 from shardkit.errors import UsageError
 from shardkit.format.index import (
     COLUMN_PREFIX,
@@ -32,7 +32,7 @@ from shardkit.format.index import (
 )
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.annotation_file import read_annotation_file
-from shardkit.packing.background import BACKGROUND, background_clips, unknown_ids
+from shardkit.packing.background import background_clips, unknown_ids
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
 from shardkit.packing.splits import assign_splits, default_splits

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from shardkit.clip import EVENT_MODALITIES
 from shardkit.errors import UsageError
-from shardkit.planning.sampling import place_in_room
+from shardkit.planning.sampling import place_in_room, whole_segments
 from shardkit.taxonomy import UNKNOWN
 
-__all__ = ["EventColumns", "SegmentGrid", "TargetGrid", "event_runs", "event_targets", "grid_labels", "whole_segments"]
+__all__ = ["EventColumns", "SegmentGrid", "TargetGrid", "event_runs", "event_targets", "grid_labels"]
 
 Seconds = NDArray[np.float64] | np.float64
 
@@ -94,12 +94,18 @@ class SegmentGrid:
 
         Args:
             durations_s: float64 [B], lengths of the clips.
-            starts_s: float64 [B], starts of their windows.
+            starts_s: float64 [B], starts of their windows, each at one of the clip's segments.
 
         Returns:
             int64 [B], from 1 to N.
         """
-        return np.minimum(whole_segments(durations_s - starts_s, self.segment_s), self.count)
+        left: NDArray[np.int64] = whole_segments(durations_s, self.segment_s) - self.number(starts_s)
+        return np.minimum(left, self.count)
+
+    def number(self, starts_s: Seconds) -> NDArray[np.int64]:
+        """The segments of their clips, int64 [B], that begin at float64 [B]."""
+        numbers: NDArray[np.int64] = np.rint(starts_s / self.segment_s).astype(np.int64)
+        return numbers
 
     def frame_bounds(self, instants_s: NDArray[np.float64], start_s: float, segments: int) -> list[int]:
         """Which stored frames lie in the segments of a window: those of segment k are bounds[k] to bounds[k + 1] - 1.
@@ -115,6 +121,26 @@ class SegmentGrid:
         edges_s = start_s + self.segment_s * np.arange(segments + 1, dtype=np.float64)
         bounds: list[int] = np.searchsorted(instants_s, edges_s - _ROUNDING).tolist()
         return bounds
+
+    def frame_counts(
+        self, instants_s: NDArray[np.float64], counts: NDArray[np.int64], durations_s: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The fewest and the most stored frames that any segment of each whole clip has; see `frame_bounds`.
+
+        Args:
+            instants_s: float64 [sum of counts], those of one clip after another's.
+            counts: int64 [B], frames of each clip.
+            durations_s: float64 [B], lengths of the clips.
+
+        Returns:
+            int64 [B], twice.
+        """
+        own = whole_segments(durations_s, self.segment_s)
+        first = np.cumsum(own) - own
+        segment = np.floor((instants_s + _ROUNDING) / self.segment_s).astype(np.int64)
+        inside = (segment >= 0) & (segment < np.repeat(own, counts))
+        found = np.bincount((segment + np.repeat(first, counts))[inside], minlength=int(own.sum()))
+        return np.minimum.reduceat(found, first), np.maximum.reduceat(found, first)
 
     def marked(
         self, start_s: NDArray[np.float64], end_s: NDArray[np.float64], own: NDArray[np.int64]
@@ -141,11 +167,6 @@ class SegmentGrid:
         return first, np.where(end_s > start_s, np.maximum(stop, first + 1), first)
 
 
-def whole_segments(span_s: Seconds, segment_s: float) -> NDArray[np.int64]:
-    """Segments of spans (at least one): half a segment and more is one, as frames are packed segment by segment."""
-    return np.maximum(np.floor(span_s / segment_s + 0.5 + _ROUNDING), 1).astype(np.int64)
-
-
 def event_targets(
     grid: SegmentGrid,
     events: EventColumns,
@@ -167,7 +188,7 @@ def event_targets(
         What is heard (events `audio` and `av`) and what is seen (`visual` and `av`), bool [B, N, C] each.
     """
     own = whole_segments(durations_s, grid.segment_s)
-    before = np.rint(starts_s / grid.segment_s).astype(np.int64)[events.clip]
+    before = grid.number(starts_s)[events.clip]
     first, stop = grid.marked(events.start_s, events.end_s, own[events.clip])
     first, stop = np.clip(first - before, 0, grid.count), np.clip(stop - before, 0, grid.count)
     lengths = stop - first

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardkit.annotations.lints import DEFAULT_SCHEME, Finding
+from shardkit.clip import BACKGROUND
 from shardkit.format.index import SPLIT_PREFIX, ClipIndex, split_sets
 from shardkit.format.manifest import REJECTS_NAME, Manifest
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
-SPECIAL_FLAGS = frozenset({"background"})
+SPECIAL_FLAGS = frozenset({BACKGROUND})
 """Flags that say what a clip is for, and nothing odd."""
 MOST_NAMED = 6
 """Rows, or classes, that a message names one by one."""

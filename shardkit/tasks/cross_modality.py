@@ -14,6 +14,7 @@ from torch import Tensor
 from shardkit.errors import UsageError
 from shardkit.format.manifest import Manifest
 from shardkit.tasks.label_choice import need_events
+from shardkit.tasks.runs import run_begins
 
 if TYPE_CHECKING:
     from shardkit.loading.batch import Batch
@@ -162,8 +163,7 @@ def _first(mask: Tensor) -> Tensor:
 
 def _is_run(mask: Tensor) -> Tensor:
     """Whether what is set in each row lies side by side, bool [B]; False where nothing is."""
-    begins = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
-    return begins.sum(dim=1) == 1
+    return run_begins(mask).sum(dim=1) == 1
 
 
 def _named(values: Tensor) -> str:

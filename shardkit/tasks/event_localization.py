@@ -1,61 +1,31 @@
 """AVEL: audio-visual event localization (Tian et al. 2018, AVE)."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from shardkit.errors import UsageError
-from shardkit.format.manifest import Manifest
-from shardkit.tasks.label_choice import as_event_ids, event_ids, event_label_sets, label_set_of, need_events
+from shardkit.tasks.event_task import EventTask
+from shardkit.tasks.label_choice import as_event_ids
 
 if TYPE_CHECKING:
     from shardkit.loading.batch import Batch
 
-Supervision = Literal["full", "weak"]
-
 
 @dataclass(frozen=True, slots=True)
-class AVEL:
+class AVEL(EventTask):
     """The class of the event that is both heard and seen in each segment, or background (class C, the last one).
 
     `batch.target` is int64 [B, N], `batch.segment_labels`, with `full` supervision. With `weak` it is the clip's class,
-    int64 [B]: of its label set, in terms of the event classes; C for clips that are known to have no event (flag
+    int64 [B]: of a `single` label set, in terms of the event classes; C for clips that are known to have no event (flag
     `background`, which training with weak supervision needs); -100 where it is unknown. A clip whose event is 0-0, as
     one of AVE's, keeps its class. Scores a segment become scores a clip by `MaxPool` (AVE), `MeanPool` (PSP) or
     `AttentionPool`; evaluation is per segment, with `batch.segment_labels`.
     """
 
-    supervision: Supervision = "full"
-    label: str | None = None
-    """Of weak supervision: a `single` label set whose classes are event classes; None where there is one."""
-    classes: tuple[str, ...] = ()
-    """The event classes, without background; known once it is bound to a data set."""
-    of_label: tuple[int, ...] = ()
-    """Event class of every class of the label set."""
-
-    @property
-    def needs_segments(self) -> bool:
-        """See BatchTask."""
-        return True
-
-    def bind(self, manifest: Manifest) -> "AVEL":
-        """See BatchTask.
-
-        Raises:
-            UsageError: There are no events; or, with weak supervision, no such label set.
-        """
-        need_events(manifest, "avel")
-        bound = replace(self, classes=manifest.event_classes)
-        if self.supervision == "full":
-            return bound
-        chosen = label_set_of(
-            manifest,
-            self.label,
-            among=event_label_sets(manifest, "single"),
-            wanted="a label set of clips (single) whose classes are event classes",
-        )
-        return replace(bound, label=chosen.name, of_label=event_ids(manifest, chosen))
+    name = "avel"
+    label_kind = "single"
 
     def __call__(self, batch: "Batch") -> "Batch":
         """See BatchTask."""

@@ -1,11 +1,12 @@
 """Tasks by name."""
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from shardkit.errors import UsageError
 from shardkit.tasks.classification import Classification
 from shardkit.tasks.cross_modality import CML
-from shardkit.tasks.event_localization import AVEL, Supervision
+from shardkit.tasks.event_localization import AVEL
+from shardkit.tasks.event_task import Supervision
 from shardkit.tasks.video_parsing import AVVP
 
 if TYPE_CHECKING:
@@ -30,14 +31,11 @@ def task_of(
     """
     if name not in TASKS:
         raise UsageError(f"task={name!r}: one of {', '.join(map(repr, TASKS))} is needed, or a task itself")
-    if supervision not in get_args(Supervision):
-        raise UsageError(f"supervision={supervision!r}: 'full' or 'weak' is needed")
-    weak = supervision == "weak"
-    if weak and name in ("classification", "cml"):
+    if supervision != "full" and name in ("classification", "cml"):
         raise UsageError(f"task={name!r} has no weak form: leave supervision out")
     if level is not None and name != "classification":
         raise UsageError(f"level={level!r} is for classification, task={name!r} is about events: leave it out")
-    if label is not None and name != "classification" and not weak:
+    if label is not None and name != "classification" and supervision == "full":
         raise UsageError(
             f"label={label!r}: task={name!r} takes its targets from events, and no label set: leave it out"
         )

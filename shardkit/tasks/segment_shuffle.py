@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shardkit.errors import UsageError
 from shardkit.planning.segment_moves import drawn_groups, moves_across, moves_within, unmoved
-from shardkit.planning.segments import TargetGrid, event_runs
+from shardkit.planning.segments import TargetGrid, event_runs, grid_labels
 from shardkit.taxonomy import UNKNOWN
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class SegmentShuffle:
             changed |= _pictures(batch, batch.video, source["visual"])
         targets = {name: moved(batch.segment_targets[name], source[name]) for name in STREAMS}
         targets["av"] = targets["audio"] * targets["visual"]
+        grid = TargetGrid(*(targets[name].cpu().numpy() > 0 for name in STREAMS))
+        labels = grid_labels(grid.av, batch.segment_count.cpu().numpy())
         return replace(
             batch,
             **changed,
@@ -124,8 +126,8 @@ class SegmentShuffle:
             },
             segment_source=source,
             segment_targets=targets,
-            segment_labels=_labels(targets["av"], batch.segment_count),
-            events=_events(batch.events, targets, batch.segment_s),
+            segment_labels=torch.from_numpy(labels).to(batch.segment_labels.device),
+            events=_events(batch.events, grid, batch.segment_s),
             target=None,
         )
 
@@ -242,23 +244,15 @@ def _pictures(batch: "Batch", video: Tensor, source: Tensor) -> dict[str, Any]:
     }
 
 
-def _labels(both: Tensor, real: Tensor) -> Tensor:
-    """int64 [B, N]; see `Batch.segment_labels`."""
-    columns = torch.cat((both, both.new_ones(*both.shape[:2], 1)), dim=2)
-    behind = torch.arange(both.shape[1], device=both.device) >= real[:, None]
-    return columns.argmax(dim=2).masked_fill(behind, UNKNOWN)
-
-
-def _events(events: "Events", targets: Mapping[str, Tensor], segment_s: float) -> "Events":
-    """The events that the targets say."""
-    audio, visual = (targets[name].cpu().numpy() > 0 for name in STREAMS)
-    runs = event_runs(TargetGrid(audio, visual), segment_s=segment_s)
+def _events(events: "Events", grid: TargetGrid, segment_s: float) -> "Events":
+    """The events that the grid says."""
+    runs = event_runs(grid, segment_s=segment_s)
     columns = {
         "start_s": runs.start_s,
         "end_s": runs.end_s,
         "class_id": runs.class_id,
         "modality": runs.modality,
-        "offsets": np.searchsorted(runs.clip, np.arange(len(audio) + 1)),
+        "offsets": np.searchsorted(runs.clip, np.arange(len(grid.audio) + 1)),
     }
     device = events.offsets.device
     return replace(events, **{name: torch.from_numpy(values).to(device) for name, values in columns.items()})

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from shardkit.format.index import (
     index_batch,
     index_schema,
     joined,
+    rows_with,
     write_index,
 )
 from shardkit.format.manifest import FileInfo
@@ -214,3 +216,10 @@ def test_a_flipped_bit_anywhere_is_refused_before_arrow_trusts_it():
         with pytest.raises((CorruptShardError, FormatVersionError), match=r"index\.arrow"):
             decode_index(bytes(data), path="index.arrow", digest=digest)
         data[place] ^= 1 << (place % 8)
+
+
+@given(st.lists(st.lists(st.sampled_from("xyz"), max_size=4), max_size=8))
+def test_rows_with_a_value_are_found(rows):
+    """Whichever other values a row of a list column holds beside it, and however many; empty rows hold none."""
+    column = pa.array(rows, pa.large_list(pa.large_string()))
+    assert rows_with(column, pc.equal(column.values, "x")).tolist() == ["x" in row for row in rows]

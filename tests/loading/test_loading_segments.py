@@ -1,5 +1,8 @@
 """Segments of loaded clips: what their labels say is what is seen and heard in them."""
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,9 +11,12 @@ from spelled_clips import BACKGROUND, RATE_HZ, SECONDS, Spelled, read_colour, re
 
 import shardkit
 from shardkit.errors import UsageError
-from shardkit.loading.collate import NO_CLIP, Collator, _flagged
+from shardkit.format.index import Ragged
+from shardkit.loading.collate import NO_CLIP, Collator
+from shardkit.loading.frame_segments import segment_frames
 from shardkit.loading.plan import BatchLayout
 from shardkit.loading.segments_view import segments_view
+from shardkit.planning.segments import SegmentGrid
 from shardkit.tasks import SegmentShuffle
 
 CLIP_OF = {clip.name: clip for clip in spelled_clips()}
@@ -172,11 +178,38 @@ def test_slots_without_a_clip_have_no_labels(spelled):
     assert batch.background.tolist() == [False, False, False]
 
 
-def test_clips_with_the_flag_are_background():
-    """Whichever other flags a clip has beside it, and however many."""
-    flags = pa.array([["x"], [], ["y", "background"], [], ["background"], ["x", "y"]], pa.large_list(pa.large_string()))
-    assert _flagged(flags, "background").tolist() == [False, False, True, False, True, False]
-    assert _flagged(pa.array([], flags.type), "background").tolist() == []
+def test_a_skipped_clip_has_the_segments_of_the_one_in_its_place(spelled, tmp_path, caplog):
+    """Its labels, too, are those of the good clip; a shuffle leaves it where it is."""
+    ds = shardkit.open(shutil.copytree(spelled, tmp_path / "shards"))
+    row = ds.keys.index("spelled04_0")
+    with (ds.folder.path / ds.shard_names[ds.index.shard[row]]).open("r+b") as shard:
+        shard.seek(int(ds.index.audio_offset[row] + ds.index.audio_bytes[row] // 2))  # in every window
+        byte = shard.read(1)[0]
+        shard.seek(-1, 1)
+        shard.write(bytes([byte ^ 1]))
+    with _loader(ds, task="avel", on_error="skip", window_s=6.0, batch_size=12, features=("rows",)) as loader:
+        batch = next(iter(loader))
+    assert "spelled04_0" in caplog.text
+    (bad,) = (batch.weight == 0).nonzero().flatten().tolist()
+    assert batch.keys.count(batch.keys[bad]) == 2
+    _assert_spelled(batch)
+    source = SegmentShuffle("both_same", scope="across", features={"rows": "audio"})(batch).segment_source["audio"]
+    assert (source[bad, :, 0] == bad).all()
+    assert (source[..., 0] == bad).sum() == 6
+
+
+def test_pictures_are_counted_by_their_own_times():
+    """Frames that no rule has sampled, such as pictures of indexed tars: two a segment, but for one clip's last."""
+    times_s = [[0.0, 0.5, 1.0, 1.5], [0.1, 0.2, 1.1, 1.9], [0.0, 0.4, 0.8, 1.2]]
+    index = SimpleNamespace(
+        duration_s=np.full(3, 2.0),
+        frame_time_s=Ragged(pa.array(times_s, pa.large_list(pa.float64()))),
+        text=lambda name, row: f"{name} of {row}",
+    )
+    manifest, grid = SimpleNamespace(settings={"sampling": None}), SegmentGrid(1.0, 2)
+    assert segment_frames("shards", manifest, index, np.array([0, 1]), grid, frames=None) == 4
+    with pytest.raises(UsageError, match=r"show 2 of its own, and clip 'key of 2' has one with 1; ask for frames=2 "):
+        segment_frames("shards", manifest, index, np.array([0, 1, 2]), grid, frames=4)
 
 
 def test_segments_view_copies_nothing(spelled):

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shardkit.clip import EVENT_MODALITIES
 from shardkit.errors import UsageError
+from shardkit.planning.sampling import FrameSampling
 from shardkit.planning.segments import EventColumns, SegmentGrid, event_runs, event_targets, grid_labels
 
 AUDIO, VISUAL, AV = range(3)
@@ -147,13 +148,48 @@ def test_windows_begin_at_segments_of_the_clip(duration_s, count, segment_s, sha
     """And end with one of them, where the clip has as many."""
     grid = SegmentGrid(segment_s, count)
     start_s, end_s = grid.place(duration_s, share=share, drawn=True)
-    own = max(1, math.floor(duration_s / segment_s + 0.5 + 1e-9))
+    own = max(1, math.floor(duration_s / segment_s + 0.5))
     first = round(start_s / segment_s)
     assert start_s == first * segment_s
     assert end_s == (first + count) * segment_s
     assert 0 <= first <= max(0, own - count)
     real = grid.real(np.array([duration_s]), np.array([start_s]))
     assert real.tolist() == [min(count, own - first)]
+
+
+tenths = st.integers(0, 300).map(lambda tenth: tenth / 10)
+
+
+@example(3.6, 5.1, 2, 1.0, 0.0)
+@given(tenths, tenths, st.integers(1, 5), st.sampled_from([0.5, 0.96, 1.0]), st.floats(0, 1, exclude_max=True))
+def test_frames_packed_by_segments_lie_in_them(one, other, frames, segment_s, share):
+    """Each segment of a window has its frames, also where a clip's length misses half a segment: 5.1 - 3.6 s, say."""
+    start_s, end_s = sorted((one, other))
+    duration_s = end_s - start_s
+    if not duration_s:
+        return
+    instants_s = FrameSampling.per_segment(frames, segment_s).instants(duration_s)
+    whole = SegmentGrid.over(duration_s, segment_s)
+    assert np.diff(whole.frame_bounds(instants_s, 0.0, whole.count)).tolist() == [frames] * whole.count
+    window = SegmentGrid(segment_s, 4)
+    first_s, _ = window.place(duration_s, share=share, drawn=True)
+    real = int(window.real(np.float64(duration_s), np.float64(first_s)))
+    assert np.diff(window.frame_bounds(instants_s, first_s, real)).tolist() == [frames] * real
+
+
+@given(st.lists(st.tuples(st.floats(0.3, 12), st.lists(st.floats(-0.5, 13), max_size=30)), min_size=1), lengths_s)
+def test_frames_of_many_clips_are_counted_at_once(clips, segment_s):
+    """The fewest and the most frames of a clip's segments are those that the bounds of its frames say."""
+    grid = SegmentGrid(segment_s, N)
+    expected = []
+    for duration_s, times_s in clips:
+        own = SegmentGrid.over(duration_s, segment_s).count
+        frames = np.diff(grid.frame_bounds(np.sort(times_s), 0.0, own))
+        expected.append((frames.min(), frames.max()))
+    instants_s = np.concatenate([np.sort(times_s) for _, times_s in clips])
+    counts = np.array([len(times_s) for _, times_s in clips])
+    found = grid.frame_counts(instants_s, counts, np.array([duration_s for duration_s, _ in clips]))
+    assert list(zip(*found, strict=True)) == expected
 
 
 def test_without_event_classes_all_is_background():

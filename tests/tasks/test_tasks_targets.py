@@ -135,6 +135,8 @@ def test_a_task_of_ones_own_sets_the_target(spelled):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"task": AVEL}, r"task=<class.*such as AVEL\(\)"),
+        ({"task": 3}, "task=3"),
         ({"task": "segmentation"}, "'classification', 'avel', 'avvp', 'cml'"),
         ({"task": "avel", "supervision": "half"}, "'full' or 'weak'"),
         ({"task": "cml", "supervision": "weak"}, "no weak form"),

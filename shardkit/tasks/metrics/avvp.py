@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_shape, segment_counts
+from shardkit.tasks.runs import run_begins
 
 THRESHOLD = 0.5
 """Of probabilities, and of the overlap of two events: main_avvp.py and eval_metrics.py of the reference."""
@@ -138,8 +138,7 @@ def _event_counts(predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def _runs(present: Tensor) -> Tensor:
     """float32 [..., R, N]: one row for each unbroken run of bool [..., N], with 1 where it is; zeros for no run."""
-    begins = present & ~F.pad(present, (1, 0))[..., :-1]
-    number = begins.cumsum(dim=-1).unsqueeze(-2)
+    number = run_begins(present).cumsum(dim=-1).unsqueeze(-2)
     most = (present.shape[-1] + 1) // 2
     return ((number == torch.arange(1, most + 1, device=present.device).unsqueeze(-1)) & present.unsqueeze(-2)).float()
 

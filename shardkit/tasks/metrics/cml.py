@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from shardkit.errors import UsageError
 from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_shape, segment_counts
+from shardkit.tasks.runs import run_begins
 
 
 class CMLMetrics(ClipMetric):
@@ -178,8 +178,7 @@ class _Spans:
         self.windows = own - self.length + 1
         self.without_event = self.length == 0
         self.all_event = ~self.without_event & (self.length >= own)
-        begins = event & ~F.pad(event, (1, 0))[:, :-1]
-        self.in_pieces = ~self.all_event & (begins.sum(dim=1) > 1)
+        self.in_pieces = ~self.all_event & (run_begins(event).sum(dim=1) > 1)
         self.included = ~(self.without_event | self.all_event | self.in_pieces)
 
     def histogram(self) -> Tensor:
