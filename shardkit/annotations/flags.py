@@ -1,4 +1,4 @@
-"""Flags that rows give their clips; those of media stand beside them in the index."""
+"""Flags that rows give their clips, and that of clips without a row; those of media stand beside them in the index."""
 
 NO_EVENT = "no_event"
 """AVE: the event of the row has no length, so the clip has its class and no event."""
@@ -6,6 +6,8 @@ BAD_EVENT = "bad_event"
 """AVVP: a row with an event of the clip was rejected, so the clip may lack one."""
 UNKNOWN_MATERIAL = "unknown_material"
 """Chapters: the row names a material that the vocabulary lacks, beside what it has."""
+BACKGROUND = "background"
+"""A clip for training without events and labels, of a file that no annotation file names."""
 
 ROW_FLAGS = (NO_EVENT, BAD_EVENT, UNKNOWN_MATERIAL)
-"""All of them: relabelling takes them away and sets them anew."""
+"""All that rows give: relabelling takes them away and sets them anew."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from shardkit.annotations.flags import BACKGROUND
 from shardkit.errors import UsageError
 from shardkit.format.index import ragged_places
 from shardkit.loading.batch import Batch, Events
@@ -20,8 +21,6 @@ from shardkit.taxonomy import UNKNOWN
 
 Slots = Mapping[str, npt.NDArray[Any]]
 
-BACKGROUND = "background"
-"""Flag of clips that are known to have no event."""
 NO_CLIP = -1
 """Row of a slot for which there is no clip: none in the whole batch could be loaded."""
 
