@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardkit.annotations.annotation_set import AnnotationSet
-from shardkit.annotations.flags import ROW_FLAGS
+from shardkit.annotations.flags import BACKGROUND, ROW_FLAGS
 from shardkit.annotations.request import AnnotationRequest
 from shardkit.clip import Clip
 from shardkit.errors import UsageError
@@ -32,7 +32,7 @@ from shardkit.format.index import (
 )
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.packing.annotation_file import read_annotation_file
-from shardkit.packing.background import BACKGROUND, background_clips, unknown_ids
+from shardkit.packing.background import background_clips, unknown_ids
 from shardkit.packing.keys import key_without_ordinal, without_ordinal
 from shardkit.packing.output import PackOutput
 from shardkit.packing.splits import assign_splits, default_splits
@@ -40,6 +40,8 @@ from shardkit.storage.folders import check_writable, open_folder
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
+ABOUT_MEDIA = ("plan", "background", "already_cut")
+"""What the manifest says beside its annotations that other ones do not change."""
 SAME_SPAN_S = 1e-3
 """Spans that differ by less are the same: keys count in milliseconds too."""
 
@@ -99,9 +101,8 @@ def relabel_dataset(
             columns=annotated.columns,
             splits=dict(sorted(Counter(splits).items())),
             split_sets=counts_of_splits(relabelled),
-            # The plan of tars that were indexed is theirs still: `index --resume` goes by it. So is the background.
-            annotations=about
-            | {name: said for name, said in manifest.annotations.items() if name in ("plan", "background")},
+            # What is said of the media is theirs still, such as the plan of tars, by which `index --resume` goes.
+            annotations=about | {name: said for name, said in manifest.annotations.items() if name in ABOUT_MEDIA},
         )
         with _uninterrupted():  # an index without its manifest is of no use
             output.commit(replace(changed, index=output.write_index(relabelled)))
