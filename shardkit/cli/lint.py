@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from shardkit.annotations.lints import Finding
     from shardkit.annotations.request import AnnotationRequest
 
-ANNOTATION_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"})
 MOST_SHOWN = 10
 """Findings of one kind that people see."""
 
@@ -41,8 +40,10 @@ def lint(path: str, request: "AnnotationRequest", *, storage_options: Mapping[st
         DataError: The data set is damaged.
         StorageError: Nothing is there, or it cannot be read.
     """
-    suffix = PurePosixPath(path.partition("?")[0]).suffix.lower()
-    if suffix in ANNOTATION_SUFFIXES or request.format != "auto" or request.column or request.files:
+    from shardkit.annotations.request import AnnotationRequest
+    from shardkit.annotations.rows import SUFFIXES
+
+    if PurePosixPath(path.partition("?")[0]).suffix.lower() in SUFFIXES or request != AnnotationRequest():
         return _lint_file(path, request, storage_options=storage_options)
     return _lint_dataset(path, storage_options=storage_options)
 
