@@ -11,8 +11,8 @@ from shardkit.errors import DataError
 
 if TYPE_CHECKING:
     from shardkit.annotations.annotation_set import AnnotationSet
-    from shardkit.annotations.lints import Finding
     from shardkit.annotations.request import AnnotationRequest
+    from shardkit.annotations.split_lints import Finding
 
 MOST_SHOWN = 10
 """Findings of one kind that people see."""
@@ -50,7 +50,8 @@ def lint(path: str, request: "AnnotationRequest", *, storage_options: Mapping[st
 
 def _lint_file(path: str, request: "AnnotationRequest", *, storage_options: Mapping[str, Any] | None) -> Lint:
     from shardkit.annotations.labels import TwoParentsError
-    from shardkit.annotations.lints import Finding, lint_annotations, lint_parents
+    from shardkit.annotations.lints import lint_annotations, lint_parents
+    from shardkit.annotations.split_lints import Finding
     from shardkit.packing.annotation_file import further_file, read_annotation_file
     from shardkit.storage.locations import Location, check_options_used
 
@@ -71,7 +72,7 @@ def _lint_file(path: str, request: "AnnotationRequest", *, storage_options: Mapp
 
 def _rejects(annotated: "AnnotationSet") -> "list[Finding]":
     """A finding for every reason."""
-    from shardkit.annotations.lints import Finding
+    from shardkit.annotations.split_lints import Finding
 
     by_reason: dict[str, list[tuple[int, str]]] = {}
     for reject in annotated.rejects:
