@@ -46,7 +46,7 @@ class Coded:
 
     @property
     def is_named(self) -> npt.NDArray[np.bool_]:
-        """Bool [N]: whether a clip's text is not empty."""
+        """Whether a clip's text is not empty: bool [N]."""
         return np.array([bool(text) for text in self.texts], dtype=np.bool_)[self.places]
 
 
@@ -92,16 +92,15 @@ def missing_classes(
     shape = (len(splits.texts), len(classes))
     counts = np.bincount(splits.places[clips] * len(classes) + ids, minlength=shape[0] * shape[1]).reshape(shape)
     named = [place for place, split in enumerate(splits.texts) if split]
-    by_id = clips[np.argsort(ids, kind="stable")]
+    by_id, inside = clips[np.argsort(ids, kind="stable")], splits.is_named
     ends = np.bincount(ids, minlength=len(classes)).cumsum()
     for split in named:
         for id in np.flatnonzero((counts[split] == 0) & (counts[named].sum(axis=0) > 0)).tolist():
             others = [place for place in named if counts[place, id]]
             own = by_id[ends[id] - counts[:, id].sum() : ends[id]]
-            own = own[splits.is_named[own]]
-            has = (
-                f"{' and '.join(repr(splits.texts[place]) for place in others)} {'has' if len(others) == 1 else 'have'}"
-            )
+            own = own[inside[own]]
+            holders = " and ".join(repr(splits.texts[place]) for place in others)
+            has = f"{holders} {'has' if len(others) == 1 else 'have'}"
             yield Finding(
                 "missing_class",
                 f"{scheme}: split {splits.texts[split]!r} has no clip of {name} {classes[id]!r}; {has}: "
