@@ -42,6 +42,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from shardkit.annotations import AnnotationRequest, AnnotationSet, read_annotations
+from shardkit.cli.pairs import ALSO_NEEDED, COLUMN_NEEDED, pairs
 from shardkit.cli.termination import ended_by_sigterm
 from shardkit.clip import Clip
 from shardkit.errors import DataError, ShardkitError, StorageError, UsageError
@@ -524,8 +525,8 @@ def _work_folder(out: Path) -> Iterator[None]:
 def _annotations(options: argparse.Namespace) -> AnnotationSet:
     request = AnnotationRequest(
         format=options.format,
-        column=_pairs("--column", options.column, "OURS=THEIRS is needed, such as id=ytid"),
-        also=_pairs("--also", options.also, "ROLE=FILE is needed, such as audio=AVVP_eval_audio.csv"),
+        column=pairs("--column", options.column, COLUMN_NEEDED),
+        also=pairs("--also", options.also, ALSO_NEEDED),
         duration_s=options.duration,
     )
     annotated = read_annotations(options.annotations, request)
@@ -536,16 +537,6 @@ def _annotations(options: argparse.Namespace) -> AnnotationSet:
             "(--column id=YTID --column start_s=start_seconds --column end_s=end_seconds)"
         )
     return annotated
-
-
-def _pairs(option: str, said: Sequence[str], needed: str) -> dict[str, str]:
-    pairs = {}
-    for pair in said:
-        name, _, value = pair.partition("=")
-        if not (name and value):
-            raise UsageError(f"{option} {pair}: {needed}")
-        pairs[name] = value
-    return pairs
 
 
 def _run(options: argparse.Namespace) -> int:

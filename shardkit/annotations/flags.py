@@ -8,4 +8,4 @@ UNKNOWN_MATERIAL = "unknown_material"
 """Chapters: the row names a material that the vocabulary lacks, beside what it has."""
 
 ROW_FLAGS = (NO_EVENT, BAD_EVENT, UNKNOWN_MATERIAL)
-"""All of them: relabelling takes them away and sets them anew."""
+"""All that rows give: relabelling takes them away and sets them anew."""

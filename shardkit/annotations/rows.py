@@ -251,3 +251,5 @@ _READERS: Mapping[str, Callable[[str, bytes], Rows]] = {
     ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,
 }
+SUFFIXES = frozenset(_READERS)
+"""What annotation files' names end with, in lower case."""

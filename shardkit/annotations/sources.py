@@ -1,12 +1,15 @@
 """Which clips are cut from one source: those that share an id or a media file."""
 
-from collections.abc import Sequence
-
-from shardkit.clip import Clip
+from collections.abc import Iterable
 
 
-def source_names(clips: Sequence[Clip]) -> list[str]:
-    """The first id, by name, of all clips of a source: those that share an id or a media file."""
+def source_names(clips: Iterable[tuple[str, str | None]]) -> list[str]:
+    """The source of every clip: the first, by name, of the ids that its clips have.
+
+    Args:
+        clips: Of each its id, and its media file, where that is known.
+    """
+    clips = list(clips)
     upper: dict[str, str] = {}
     first_of: dict[str, str] = {}
 
@@ -15,7 +18,7 @@ def source_names(clips: Sequence[Clip]) -> list[str]:
             upper[id] = id = upper[above]
         return id
 
-    for clip in clips:
-        names = sorted((top(clip.id), top(first_of.setdefault(clip.media, clip.id) if clip.media else clip.id)))
+    for id, media in clips:
+        names = sorted((top(id), top(first_of.setdefault(media, id) if media else id)))
         upper[names[1]] = names[0]
-    return [top(clip.id) for clip in clips]
+    return [top(id) for id, _ in clips]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from shardkit import __version__
+from shardkit.cli.pairs import ALSO_NEEDED, COLUMN_NEEDED, FEATURES_NEEDED, pairs, split_files
 from shardkit.errors import UsageError
 from shardkit.sizes import parse_size
 
@@ -96,9 +97,6 @@ StorageOption = Annotated[
     ),
 ]
 AudioRateOption = Annotated[str, typer.Option(help="Sample rate in Hz, or native to keep each source's.")]
-ALSO_NEEDED = "ROLE=FILE is needed, such as audio=AVVP_eval_audio.csv"
-SPLIT_FILE_NEEDED = "SCHEME:SPLIT=FILE is needed, such as ave:train=train_order.h5"
-COLUMN_NEEDED = "OURS=THEIRS is needed, such as id=ytid"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -206,6 +204,10 @@ def pack(
       shardkit pack AVO-65.csv --media videos --out shards
       shardkit pack clips.tsv --column id=ytid --media videos --out shards --frames-per-segment 4 --split 80/10/10
       shardkit pack AVO-65.csv --media videos --out shards --part 3/16 --resume
+      shardkit pack Annotations.txt --media AVE --out shards --split-file ave:train=train_order.h5 --background others
+      shardkit pack Annotations.txt --features vggish=audio_feature.h5:avadataset --out shards
+      shardkit pack AVVP_test_pd.csv --also audio=AVVP_eval_audio.csv --media LLP --already-cut --out shards
+      shardkit pack chapters.tsv --also actions=actions.txt --also materials=materials.txt --media videos --out shards
     """  # noqa: D301 - \b keeps the examples' lines
     import shardkit
     from shardkit.cli.show import PackDisplay, show_pack_report
@@ -217,13 +219,13 @@ def pack(
             annotations,
             media=media,
             out=out,
-            features=_pairs("--features", features, "NAME=FILE.h5:DATASET or NAME=FOLDER is needed"),
+            features=pairs("--features", features, FEATURES_NEEDED),
             format=format,
-            column=_pairs("--column", column, COLUMN_NEEDED),
+            column=pairs("--column", column, COLUMN_NEEDED),
             names=names,
-            also=_pairs("--also", also, ALSO_NEEDED),
+            also=pairs("--also", also, ALSO_NEEDED),
             duration_s=duration,
-            split_files=_split_files(split_file),
+            split_files=split_files(split_file),
             already_cut=already_cut,
             background=background,
             name=name,
@@ -336,7 +338,7 @@ def index(
             audio_rate=_audio_rate(audio_rate),
             audio_channels=audio_channels,
             require=require,
-            label=_pairs("--label", label, "NAME=json.FIELD is needed, such as instrument=json.label"),
+            label=pairs("--label", label, "NAME=json.FIELD is needed, such as instrument=json.label"),
             classes=classes,
             workers=workers,
             clip_timeout_s=clip_timeout,
@@ -372,6 +374,7 @@ def info(
     \b
     Examples:
       shardkit info shards --tree
+      shardkit info shards --where "level_1 == 3"
       shardkit info shards --class-labels class_labels_indices.csv --level level_4
     """  # noqa: D301
     import shardkit
@@ -425,11 +428,11 @@ def lint(
         path,
         AnnotationRequest(
             format=format,
-            column=_pairs("--column", column, COLUMN_NEEDED),
+            column=pairs("--column", column, COLUMN_NEEDED),
             names=names,
-            also=_pairs("--also", also, ALSO_NEEDED),
+            also=pairs("--also", also, ALSO_NEEDED),
             duration_s=duration,
-            split_files=_split_files(split_file),
+            split_files=split_files(split_file),
         ),
         storage_options=parse_storage_options(storage_option),
     )
@@ -586,6 +589,7 @@ def relabel(
     \b
     Example:
       shardkit relabel shards AVO-65-corrected.csv --split 90/10
+      shardkit relabel shards Annotations.txt --split-file ave_match:train=train_match.h5
     """  # noqa: D301
     import shardkit
     from shardkit.cli.storage_options import parse_storage_options
@@ -596,11 +600,11 @@ def relabel(
             path,
             annotations,
             format=format,
-            column=_pairs("--column", column, COLUMN_NEEDED),
+            column=pairs("--column", column, COLUMN_NEEDED),
             names=names,
-            also=_pairs("--also", also, ALSO_NEEDED),
+            also=pairs("--also", also, ALSO_NEEDED),
             duration_s=duration,
-            split_files=_split_files(split_file),
+            split_files=split_files(split_file),
             split=split,
             split_group=split_group,
             stratify=stratify,
@@ -631,31 +635,6 @@ def _audio_rate(said: str) -> int | Literal["native"]:
     if not said.isdecimal():
         raise UsageError(f"--audio-rate {said}: a number of Hz, or native, is needed")
     return int(said)
-
-
-def _pairs(option: str, said: list[str] | None, needed: str) -> dict[str, str]:
-    pairs = {}
-    for pair in said or ():
-        name, equals, value = pair.partition("=")
-        if not (name and equals and value):
-            raise UsageError(f"{option} {pair}: {needed}")
-        if name in pairs:
-            raise UsageError(f"{option} {pair}: {name} is given twice")
-        pairs[name] = value
-    return pairs
-
-
-def _split_files(said: list[str] | None) -> dict[str, dict[str, str]]:
-    files: dict[str, dict[str, str]] = {}
-    for each in said or ():
-        ((name, file),) = _pairs("--split-file", [each], SPLIT_FILE_NEEDED).items()
-        scheme, colon, split = name.partition(":")
-        if not (scheme and colon and split):
-            raise UsageError(f"--split-file {each}: {SPLIT_FILE_NEEDED}")
-        if split in files.setdefault(scheme, {}):
-            raise UsageError(f"--split-file {each}: {scheme}:{split} is given twice; one file lists a split")
-        files[scheme][split] = file
-    return files
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -11,10 +11,9 @@ from shardkit.errors import DataError
 
 if TYPE_CHECKING:
     from shardkit.annotations.annotation_set import AnnotationSet
-    from shardkit.annotations.lints import Finding
     from shardkit.annotations.request import AnnotationRequest
+    from shardkit.annotations.split_lints import Finding
 
-ANNOTATION_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"})
 MOST_SHOWN = 10
 """Findings of one kind that people see."""
 
@@ -41,15 +40,18 @@ def lint(path: str, request: "AnnotationRequest", *, storage_options: Mapping[st
         DataError: The data set is damaged.
         StorageError: Nothing is there, or it cannot be read.
     """
-    suffix = PurePosixPath(path.partition("?")[0]).suffix.lower()
-    if suffix in ANNOTATION_SUFFIXES or request.format != "auto" or request.column or request.files:
+    from shardkit.annotations.request import AnnotationRequest
+    from shardkit.annotations.rows import SUFFIXES
+
+    if PurePosixPath(path.partition("?")[0]).suffix.lower() in SUFFIXES or request != AnnotationRequest():
         return _lint_file(path, request, storage_options=storage_options)
     return _lint_dataset(path, storage_options=storage_options)
 
 
 def _lint_file(path: str, request: "AnnotationRequest", *, storage_options: Mapping[str, Any] | None) -> Lint:
     from shardkit.annotations.labels import TwoParentsError
-    from shardkit.annotations.lints import Finding, lint_annotations, lint_parents
+    from shardkit.annotations.lints import lint_annotations, lint_parents
+    from shardkit.annotations.split_lints import Finding
     from shardkit.packing.annotation_file import further_file, read_annotation_file
     from shardkit.storage.locations import Location, check_options_used
 
@@ -70,7 +72,7 @@ def _lint_file(path: str, request: "AnnotationRequest", *, storage_options: Mapp
 
 def _rejects(annotated: "AnnotationSet") -> "list[Finding]":
     """A finding for every reason."""
-    from shardkit.annotations.lints import Finding
+    from shardkit.annotations.split_lints import Finding
 
     by_reason: dict[str, list[tuple[int, str]]] = {}
     for reject in annotated.rejects:

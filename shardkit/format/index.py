@@ -142,7 +142,7 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
     row |= {LABEL_PREFIX + name: ids for name, ids in record.labels.items()}
     for name, value in record.columns.items():
         row[COLUMN_PREFIX + name] = column_value(value, schema.field(COLUMN_PREFIX + name).type)
-    row |= {SPLIT_PREFIX + name: split for name, split in split_values(schema, record.splits).items()}
+    row |= {SPLIT_PREFIX + name: record.splits.get(name, "") for name in split_sets(schema)}
     for name in feature_names(schema):
         feature = placed.features.get(name, _NO_FEATURE)
         values = (feature.member.offset, feature.member.size_bytes, feature.member.xxh3, feature.shape)
@@ -154,11 +154,6 @@ def _row(placed: Placed, schema: pa.Schema) -> dict[str, Any]:
 def split_sets(schema: pa.Schema) -> tuple[str, ...]:
     """Names of the named divisions into splits that an index holds, beside the column `split`."""
     return tuple(name.removeprefix(SPLIT_PREFIX) for name in schema.names if name.startswith(SPLIT_PREFIX))
-
-
-def split_values(schema: pa.Schema, splits: Mapping[str, str]) -> dict[str, str]:
-    """A clip's split in every named division; empty for none."""
-    return {name: splits.get(name, "") for name in split_sets(schema)}
 
 
 def feature_names(schema: pa.Schema) -> tuple[str, ...]:

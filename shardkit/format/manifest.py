@@ -63,12 +63,15 @@ class Manifest:
     """Whether shardkit wrote the shards; if not, nobody has vouched for what is in them."""
     split_sets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Named divisions of the data set beside `splits`, such as `ave_match`: split to clips."""
-    features: tuple[str, ...] = ()
-    """Names of the feature arrays that clips have."""
     feature_sources: Mapping[str, Any] = field(default_factory=dict)
     """Feature to the file or folder that its arrays were packed from, and a digest of it."""
     base: str | None = None
     """Folder or URL that shard names are relative to; None: the folder of the manifest."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the feature arrays that clips have."""
+        return tuple(self.feature_sources)
 
     def digest(self) -> str:
         """Digest of the manifest's content: it names the data set, media, labels and all."""
@@ -86,8 +89,6 @@ class Manifest:
             optional["base"] = self.base
         if self.split_sets:
             optional["split_sets"] = {name: dict(splits) for name, splits in self.split_sets.items()}
-        if self.features:
-            optional["features"] = list(self.features)
         if self.feature_sources:
             optional["feature_sources"] = dict(self.feature_sources)
         return optional | {
@@ -166,7 +167,6 @@ class Manifest:
             packed=packed,
             base=content.get("base"),
             split_sets=content.get("split_sets", {}),
-            features=tuple(content.get("features", ())),
             feature_sources=content.get("feature_sources", {}),
         )
 

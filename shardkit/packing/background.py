@@ -33,9 +33,10 @@ def find_background(folder: Location, annotations: AnnotationSet) -> tuple[list[
     """
     files = media_files(folder)
     longest_s = _typical_s(annotations.clips)
-    annotated = {stem for clip in annotations.clips for stem in (clip.id, *cut_stems(clip))}
-    located, rejects = [], []
     clips = background_clips([path for path, _ in files], annotations)
+    ids = {clip.id for clip in clips}
+    annotated = {stem for clip in annotations.clips for stem in _stems(clip) if stem in ids}
+    located, rejects = [], []
     for clip, (path, size_bytes) in zip(clips, files, strict=True):
         if clip.id in annotated:
             detail = (
@@ -55,7 +56,7 @@ def background_clips(paths: Sequence[str], annotations: AnnotationSet) -> list[C
     return [
         Clip(
             row=0,
-            id=posixpath.splitext(posixpath.basename(path))[0],
+            id=_stem(path),
             media=path,
             labels=labels,
             split=BACKGROUND_SPLIT,
@@ -69,6 +70,15 @@ def background_clips(paths: Sequence[str], annotations: AnnotationSet) -> list[C
 def unknown_ids(label_set: LabelSet) -> tuple[int, ...]:
     """The ids of a clip of which a label set says nothing."""
     return () if label_set.kind == "multi" else (UNKNOWN,) * label_set.depth
+
+
+def _stems(clip: Clip) -> list[str]:
+    """Stems of the files that an annotated clip may be cut from."""
+    return [clip.id, *cut_stems(clip), *([] if clip.media is None else [_stem(clip.media)])]
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
 
 
 def _typical_s(clips: Sequence[Clip]) -> float:

@@ -202,7 +202,10 @@ class _Hdf5:
 
     def lacks(self, candidate: Candidate) -> str:
         """What was looked for, of a clip that has no array."""
-        return f"{self.input} has rows of the annotation file only, and {candidate.key!r} is background"
+        return (
+            f"{self.input} has rows of the annotation file only, and {candidate.key!r} is background; give a folder of "
+            ".npy files named by key, or let clips lack features with --require any"
+        )
 
     def source(self, arrays: Iterable[ArrayAt]) -> FeatureSource:  # noqa: ARG002 - a folder needs it
         """What is read when shards are packed."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shardkit.clip import Reject
+from shardkit.clip import Clip, Reject
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
 from shardkit.format.index import (
     SPLIT_PREFIX,
@@ -74,8 +74,10 @@ class _Run:
         self._annotations, self._about_annotations = read_annotation_file(job.annotations, job.request)
         self._libraries = libraries()
         self._rejects = list(self._annotations.rejects)
-        self._named: dict[str, tuple[Any, ...]] = {}
-        """Key to row, split and named splits, of all clips: a row may make several, and background is in none."""
+        self._clips: Sequence[Clip] = ()
+        """All: a row may make several, and background is of none."""
+        self._named: dict[int, tuple[str, str]] = {}
+        """Identity of each of them to key and split: several may say the same."""
         self._background_files = 0
         self._done = self._fresh = self._total = 0
         self._begun = False
@@ -141,16 +143,12 @@ class _Run:
             clips, splits = (*clips, *(each.clip for each in background)), splits + [BACKGROUND_SPLIT] * len(background)
             located, self._rejects = located + background, self._rejects + refused
             self._background_files = about["files"]
-            self._about_annotations = {**self._about_annotations, "background": about}
-        keys = clip_keys(clips)
-        self._named = {
-            key: (clip.row, split, *(clip.splits.get(scheme, "") for scheme in annotations.split_sets))
-            for key, clip, split in zip(keys, clips, splits, strict=True)
-        }
-        # Clips are known by what they are: several may say the same.
-        key_of = {id(clip): key for key, clip in zip(keys, clips, strict=True)}
-        named = [(key_of[id(each.clip)], each) for each in located]
-        candidates = [Candidate(key, self._named[key][1], each) for key, each in named]
+            self._about_annotations |= {"background": about}
+        if job.already_cut:
+            self._about_annotations |= {"already_cut": True}
+        self._clips = clips
+        self._named = dict(zip(map(id, clips), zip(clip_keys(clips), splits, strict=True), strict=True))
+        candidates = [Candidate(*self._named[id(each.clip)], each) for each in located]
         self._features = find_arrays(job.features, candidates, annotations=annotations, require=require)
         self._rejects += self._features.rejects
         candidates, sources = self._features.candidates, self._features.sources
@@ -305,7 +303,6 @@ class _Run:
             shards=tuple(receipt.info for receipt in receipts),
             index=index,
             annotations=self._about_annotations,
-            features=tuple(self._features.about),
             feature_sources=self._features.about,
             split_sets=counts_of_splits(batch),
         )
@@ -322,6 +319,10 @@ class _Run:
         job, annotations = self._job, self._annotations
         manifest, batch = output.read()
         keys = batch.column("key").to_pylist()
+        named = {
+            key: (clip.row, split, *(clip.splits.get(scheme, "") for scheme in annotations.split_sets))
+            for clip, (key, split) in zip(self._clips, self._named.values(), strict=True)
+        }
         found = (
             manifest.name,
             dict(manifest.settings),
@@ -338,7 +339,7 @@ class _Run:
             self._features.about,
             self._libraries,
             (annotations.label_sets, annotations.event_classes, annotations.columns),
-            {key: self._named.get(key) for key in keys},
+            {key: named.get(key) for key in keys},
         )
         if found != wanted:
             raise UsageError(

@@ -34,6 +34,9 @@ def about_annotations(
         "xxh3": file_digest(content),
     }
 
+    if request.duration_s is not None:
+        about["duration_s"] = request.duration_s
+
     def said(file: str) -> dict[str, Any]:
         return {"name": name_of(file), "xxh3": file_digest(files[file])}
 

@@ -40,6 +40,8 @@ from shardkit.storage.folders import check_writable, open_folder
 from shardkit.storage.locations import Location
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
+ABOUT_MEDIA = ("plan", "background", "already_cut")
+"""What the manifest says beside its annotations that other ones do not change."""
 SAME_SPAN_S = 1e-3
 """Spans that differ by less are the same: keys count in milliseconds too."""
 
@@ -99,9 +101,8 @@ def relabel_dataset(
             columns=annotated.columns,
             splits=dict(sorted(Counter(splits).items())),
             split_sets=counts_of_splits(relabelled),
-            # The plan of tars that were indexed is theirs still: `index --resume` goes by it. So is the background.
-            annotations=about
-            | {name: said for name, said in manifest.annotations.items() if name in ("plan", "background")},
+            # What is said of the media is theirs still, such as the plan of tars, by which `index --resume` goes.
+            annotations=about | {name: said for name, said in manifest.annotations.items() if name in ABOUT_MEDIA},
         )
         with _uninterrupted():  # an index without its manifest is of no use
             output.commit(replace(changed, index=output.write_index(relabelled)))

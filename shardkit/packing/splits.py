@@ -138,7 +138,7 @@ def _divide(
 
 def _group_names(clips: Sequence[Clip], group: str) -> list[str]:
     if group == "id":
-        return source_names(clips)
+        return source_names((clip.id, clip.media) for clip in clips)
     if group == "media":
         return [_tagged("media", clip.media) if clip.media else _tagged("id", clip.id) for clip in clips]
     known = {name for clip in clips for name in clip.columns}

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,13 +47,13 @@ def class_tree(label_set: LabelSet, index: ClipIndex, rows: npt.NDArray[np.int64
         np.bincount(column[column >= 0], minlength=size) for column, size in zip(ids.T, tree.level_sizes, strict=True)
     ]
 
-    def node(level: int, id: int) -> ClassNode:
-        children = tuple(node(level + 1, child) for child in tree.children(level, id))
-        return ClassNode(tree.levels[level].name, id, tree.levels[level].classes[id], int(clips[level][id]), children)
-
-    tops = [node(0, id) for id in range(tree.level_sizes[0])]
-    orphans = [node(level + 1, id) for level in range(tree.depth - 1) for id in tree.children(level, UNKNOWN)]
-    return (*tops, *orphans)
+    below: defaultdict[tuple[int, int], list[ClassNode]] = defaultdict(list)
+    """Level and id to the nodes below it; of UNKNOWN those of the next level whose parent is not known."""
+    for depth, level in reversed(list(enumerate(tree.levels))):
+        for id, name in enumerate(level.classes):
+            node = ClassNode(level.name, id, name, int(clips[depth][id]), tuple(below[depth, id]))
+            below[depth - 1, tree.parent(depth, id)].append(node)
+    return tuple(node for depth in range(tree.depth) for node in below[depth - 1, UNKNOWN])
 
 
 def class_labels_csv(level: Level) -> str:

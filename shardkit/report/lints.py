@@ -4,11 +4,21 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardkit.annotations.lints import DEFAULT_SCHEME, Finding
+from shardkit.annotations.lints import DEFAULT_SCHEME
+from shardkit.annotations.sources import source_names
+from shardkit.annotations.split_lints import (
+    Coded,
+    Finding,
+    Integers,
+    distinct,
+    leaks,
+    listed,
+    missing_classes,
+    rows_text,
+)
 from shardkit.clip import BACKGROUND
 from shardkit.format.index import SPLIT_PREFIX, ClipIndex, split_sets
 from shardkit.format.manifest import REJECTS_NAME, Manifest
@@ -16,10 +26,6 @@ from shardkit.taxonomy import UNKNOWN, LabelSet
 
 SPECIAL_FLAGS = frozenset({BACKGROUND})
 """Flags that say what a clip is for, and nothing odd."""
-MOST_NAMED = 6
-"""Rows, or classes, that a message names one by one."""
-
-_Integers = npt.NDArray[np.int64]
 
 
 def lint_dataset(manifest: Manifest, index: ClipIndex) -> list[Finding]:
@@ -30,17 +36,20 @@ def lint_dataset(manifest: Manifest, index: ClipIndex) -> list[Finding]:
     `empty_class` (no clip at all), `orphan_class` (nobody has told its parent), `event_span` (an event without length,
     or outside its clip), `flag` (odd media or rows).
     """
+    schemes, sources = _schemes(index), _sources(index, is_packed=manifest.packed)
     return [
         *(
             Finding("reject", f"{reason}: {count:,} {_plural('row', count)}, each told in {REJECTS_NAME}", ())
             for reason, count in manifest.reject_counts.items()
         ),
-        *(leak for scheme, column in _schemes(index) for leak in _leaks(scheme, column, index)),
+        *(leak for scheme, splits in schemes for leak in leaks(scheme, splits, sources, index.row)),
         *(
             missing
-            for scheme, column in _schemes(index)
-            for label_set in manifest.label_sets
-            for missing in _missing_classes(scheme, column, label_set, index)
+            for scheme, splits in schemes
+            for each in manifest.label_sets
+            for missing in missing_classes(
+                scheme, splits, each.name, each.leaf.classes, *_labelled(each, index), rows=index.row
+            )
         ),
         *_without_split(index),
         *(finding for label_set in manifest.label_sets for finding in _odd_labels(label_set, index)),
@@ -49,38 +58,36 @@ def lint_dataset(manifest: Manifest, index: ClipIndex) -> list[Finding]:
     ]
 
 
-def _schemes(index: ClipIndex) -> Iterator[tuple[str, pa.Array]]:
-    """Each division into splits: its name, and its column."""
-    yield DEFAULT_SCHEME, index.batch.column("split")
-    for name in split_sets(index.batch.schema):
-        yield name, index.batch.column(SPLIT_PREFIX + name)
+def _schemes(index: ClipIndex) -> list[tuple[str, Coded]]:
+    """Each division into splits: its name, and the split of every clip."""
+    named = [(name, SPLIT_PREFIX + name) for name in split_sets(index.batch.schema)]
+    return [(name, _coded(index.batch.column(column))) for name, column in [(DEFAULT_SCHEME, "split"), *named]]
 
 
-def _coded(column: pa.Array) -> tuple[_Integers, list[str]]:
-    """A text column as places in a list of its values."""
+def _coded(column: pa.Array) -> Coded:
     coded = column.dictionary_encode()
-    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist()
+    places = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Coded(places, coded.dictionary.to_pylist())
 
 
-def _leaks(scheme: str, column: pa.Array, index: ClipIndex) -> Iterator[Finding]:
-    """The sources whose clips stand in several splits; a clip that is in none leaks nowhere."""
-    split_of, splits = _coded(column)
-    source_of, sources = _coded(index.batch.column("source_id"))
-    inside = np.array([bool(split) for split in splits], dtype=np.bool_)[split_of]
-    pairs = np.unique(source_of[inside] * len(splits) + split_of[inside])
-    held, counts = np.unique(pairs // len(splits), return_counts=True)
-    leaking = held[counts > 1]
-    clips = np.flatnonzero(inside & np.isin(source_of, leaking))
-    clips = clips[np.argsort(source_of[clips], kind="stable")]
-    for own in np.split(clips, np.flatnonzero(np.diff(source_of[clips])) + 1) if len(clips) else ():
-        by_split = " and in ".join(
-            f"{splits[split]!r} ({_rows_text(index.row[own[split_of[own] == split]])})"
-            for split in dict.fromkeys(split_of[own].tolist())
-        )
-        yield Finding("leak", f"{scheme}: source {sources[source_of[own[0]]]!r} is in {by_split}", _rows(index, own))
+def _sources(index: ClipIndex, *, is_packed: bool) -> Coded:
+    """The source of every clip: clips share one by their id, or by their media file."""
+    ids, media = _coded(index.batch.column("source_id")), _coded(index.batch.column("source"))
+    if not is_packed:  # what was indexed has no media files but the tars' members
+        return ids
+    pairs = np.unique(media.places[media.is_named] * len(ids.texts) + ids.places[media.is_named])
+    of_media, of_id = np.divmod(pairs, max(1, len(ids.texts)))
+    # Those of which a file has several ids: for all others the id is enough.
+    several = np.bincount(of_media, minlength=len(media.texts))[of_media] > 1
+    shared = [(ids.texts[id], media.texts[file]) for file, id in zip(of_media[several], of_id[several], strict=True)]
+    if not shared:
+        return ids
+    name_of = {id: name for (id, _), name in zip(shared, source_names(shared), strict=True)}
+    names = Coded.of(name_of.get(id, id) for id in ids.texts)
+    return Coded(names.places[ids.places], names.texts)
 
 
-def _labelled(label_set: LabelSet, index: ClipIndex) -> tuple[_Integers, _Integers]:
+def _labelled(label_set: LabelSet, index: ClipIndex) -> tuple[Integers, Integers]:
     """Clips and their classes at the deepest level: a pair for every known label, by clip."""
     if label_set.kind == "multi":
         lists = index.label_lists(label_set)
@@ -90,35 +97,13 @@ def _labelled(label_set: LabelSet, index: ClipIndex) -> tuple[_Integers, _Intege
     return clips[ids >= 0], ids[ids >= 0]
 
 
-def _missing_classes(scheme: str, column: pa.Array, label_set: LabelSet, index: ClipIndex) -> Iterator[Finding]:
-    """The classes of the deepest level that some split has and another has not."""
-    split_of, splits = _coded(column)
-    clips, ids = _labelled(label_set, index)
-    classes = label_set.leaf.classes
-    counts = np.bincount(split_of[clips] * len(classes) + ids, minlength=len(splits) * len(classes))
-    counts = counts.reshape(len(splits), len(classes))
-    named = [place for place, split in enumerate(splits) if split]
-    for split in named:
-        for id in np.flatnonzero((counts[split] == 0) & (counts[named].sum(axis=0) > 0)).tolist():
-            others = [place for place in named if counts[place, id]]
-            own = clips[(ids == id) & np.isin(split_of[clips], others)]
-            has = f"{' and '.join(repr(splits[place]) for place in others)} {'has' if len(others) == 1 else 'have'}"
-            yield Finding(
-                "missing_class",
-                f"{scheme}: split {splits[split]!r} has no clip of {label_set.name} {classes[id]!r}; {has}: "
-                f"{_rows_text(index.row[own])}",
-                _rows(index, own),
-            )
-
-
 def _without_split(index: ClipIndex) -> Iterator[Finding]:
-    split_of, splits = _coded(index.batch.column("split"))
-    without = np.flatnonzero(~np.array([bool(split) for split in splits], dtype=np.bool_)[split_of])
+    without = np.flatnonzero(~_coded(index.batch.column("split")).is_named)
     if 0 < len(without) < len(index):
         yield Finding(
             "no_split",
-            f"{_clips_text(without)} no split, others have: {_rows_text(index.row[without])}",
-            _rows(index, without),
+            f"{_clips_text(without)} no split, others have: {rows_text(index.row[without])}",
+            distinct(index.row[without]),
         )
 
 
@@ -128,8 +113,8 @@ def _odd_labels(label_set: LabelSet, index: ClipIndex) -> Iterator[Finding]:
     if len(labelled) and len(without):
         yield Finding(
             "unlabelled",
-            f"{_clips_text(without)} no known class of {label_set.name}: {_rows_text(index.row[without])}",
-            _rows(index, without),
+            f"{_clips_text(without)} no known class of {label_set.name}: {rows_text(index.row[without])}",
+            distinct(index.row[without]),
         )
     classes = label_set.leaf.classes
     empty = [classes[id] for id in np.flatnonzero(np.bincount(ids, minlength=len(classes)) == 0)]
@@ -155,16 +140,16 @@ def _odd_events(index: ClipIndex) -> Iterator[Finding]:
         clips = np.unique(clip_of[odd])
         if len(clips):
             yield Finding(
-                "event_span", f"{_clips_text(clips)} {what}: {_rows_text(index.row[clips])}", _rows(index, clips)
+                "event_span", f"{_clips_text(clips)} {what}: {rows_text(index.row[clips])}", distinct(index.row[clips])
             )
 
 
-def _flagged(flags: Collection[str], index: ClipIndex) -> _Integers:
+def _flagged(flags: Collection[str], index: ClipIndex) -> Integers:
     """The clips that have one of the flags, ascending."""
     column = index.batch.column("flags")
     clip_of = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
     has = pc.is_in(column.flatten(), pa.array(flags, pa.large_string())).to_numpy(zero_copy_only=False)
-    clips: _Integers = np.unique(clip_of[has])
+    clips: Integers = np.unique(clip_of[has])
     return clips
 
 
@@ -172,29 +157,15 @@ def _flags(index: ClipIndex) -> Iterator[Finding]:
     for flag in sorted(set(index.batch.column("flags").flatten().unique().to_pylist()) - SPECIAL_FLAGS):
         clips = _flagged([flag], index)
         yield Finding(
-            "flag", f"{_clips_text(clips)} the flag {flag}: {_rows_text(index.row[clips])}", _rows(index, clips)
+            "flag", f"{_clips_text(clips)} the flag {flag}: {rows_text(index.row[clips])}", distinct(index.row[clips])
         )
 
 
-def _rows(index: ClipIndex, clips: _Integers) -> tuple[int, ...]:
-    return tuple(np.unique(index.row[clips]).tolist())
-
-
-def _rows_text(rows: _Integers) -> str:
-    distinct = np.unique(rows).tolist()
-    return f"{_plural('row', len(distinct))} {_listed(distinct)}"
-
-
 def _names_text(names: Sequence[str]) -> str:
-    return _listed([repr(name) for name in names])
+    return listed([repr(name) for name in names])
 
 
-def _listed(items: Sequence[object]) -> str:
-    more = f" and {len(items) - MOST_NAMED:,} more" if len(items) > MOST_NAMED else ""
-    return ", ".join(map(str, items[:MOST_NAMED])) + more
-
-
-def _clips_text(clips: _Integers) -> str:
+def _clips_text(clips: Integers) -> str:
     return f"{len(clips):,} {_plural('clip', len(clips))} {'has' if len(clips) == 1 else 'have'}"
 
 

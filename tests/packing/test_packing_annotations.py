@@ -11,7 +11,7 @@ import fsspec
 import h5py
 import msgpack
 import pytest
-from pack_runs import SMALL, rejects
+from pack_runs import SMALL, contents, rejects, unlike
 from real_clips import CLIPS, needs_clips
 
 import shardkit
@@ -133,6 +133,8 @@ def test_the_same_job_is_done_already_and_another_order_is_another_job(ave, tmp_
     other = {"ave": {"train": order(tmp_path / "train_order.h5", [0, 2])}}
     with pytest.raises(UsageError, match="other settings, annotations, features, splits"):
         shardkit.pack(ave.annotations, split_files=other, **options)
+    with pytest.raises(UsageError, match="other settings"):
+        shardkit.pack(ave.annotations, split_files=ave.split_files, already_cut=True, **options)
 
 
 def test_relabel_gives_repeated_ids_their_own_labels_back(ave, tmp_path):
@@ -183,6 +185,41 @@ def test_relabel_keeps_named_splits_or_takes_new_ones(ave, tmp_path):
     assert manifest.split_sets == {"mine": {"": 2, "test": 2}}
     assert manifest.splits == {"": 2, "test": 2}
     assert "split_ave" not in shardkit.open(out).table.column_names
+
+
+def test_features_background_named_splits_and_parts_go_together(ave, tmp_path):
+    """In one run or in parts the bytes are the same; relabelled, background stays and clips keep their arrays."""
+    background = tmp_path / "background"
+    background.mkdir()
+    shutil.copy(ave.media / "comment.mp4", background / "street.mp4")
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["avadataset"] = [[row, row] for row in range(4)]
+    options = {
+        "media": ave.media,
+        "background": background,
+        "features": {"vggish": f"{tmp_path / 'rows.h5'}:avadataset"},
+        "split_files": ave.split_files,
+        "require": "any",
+        "workers": 1,
+        **SMALL,
+    }
+    one, parts = tmp_path / "one", tmp_path / "parts"
+    report = shardkit.pack(ave.annotations, out=one, **options)
+    assert (report.rows, report.packed, report.background, dict(report.rejected)) == (4, 4, 1, {})
+    for number in (2, 1):
+        shardkit.pack(ave.annotations, out=parts, part=(number, 2), **options)
+    shardkit.pack(ave.annotations, out=parts, finish=True, **options)
+    assert not unlike(contents(parts), contents(one))
+    assert shardkit.pack(ave.annotations, out=one, resume=True, **options).fresh == 0
+
+    names = ("row", "split", "split_ave", "split_ave_match", "feature_vggish_bytes")
+    packed = rows_of(one, *names)
+    *said, size_bytes = packed["street_0"]
+    assert (said, size_bytes) == ([0, "train", "train", "train"], 0)
+    assert [key for key, (*_, size_bytes) in packed.items() if not size_bytes] == ["street_0"]
+    relabelled = shardkit.relabel(one, ave.annotations)
+    assert (relabelled.relabelled, relabelled.background, relabelled.unnamed) == (4, 1, 0)
+    assert rows_of(one, *names) == packed
 
 
 def test_llps_clips_have_the_events_of_both_files(videos, tmp_path):

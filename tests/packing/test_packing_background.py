@@ -13,10 +13,12 @@ from synth_media import Variety, synthesise
 
 import shardkit
 from shardkit.annotations import AnnotationSet, read_annotations
+from shardkit.clip import Clip
 from shardkit.errors import StorageError, TooManyRejectsError, UsageError
-from shardkit.packing.background import background_clips
+from shardkit.packing.background import background_clips, find_background
 from shardkit.packing.outcome import PackReport
 from shardkit.packing.splits import assign_splits
+from shardkit.storage.locations import Location
 
 SHORT_S = 1.0
 
@@ -151,6 +153,18 @@ def test_a_finished_run_is_resumed_only_with_the_same_background(material, with_
     shutil.copyfile(more / "quiet.mp4", more / "third.mp4")
     with pytest.raises(UsageError, match="of other settings"):
         pack(material, out, more, resume=True)
+
+
+def test_media_of_annotated_clips_are_no_background(tmp_path):
+    """Not by the clip's id, its name as it was cut, nor the name that its row gives, in whatever folder."""
+    clips = [Clip(1, "a", 30.0, 40.0), Clip(2, "b", media="deep/other.mp4"), Clip(3, "c")]
+    annotated = AnnotationSet("table", 3, tuple(clips), (), (), (), ())
+    for name in ("a_000030.mp4", "other.mkv", "c.wav", "a_000031.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    located, refused, about = find_background(Location.of(tmp_path), annotated)
+    assert [each.path for each in located] == ["a_000031.mp4"]
+    assert sorted(each.media for each in refused) == ["a_000030.mp4", "c.wav", "other.mkv"]
+    assert about["files"] == 4
 
 
 @pytest.mark.parametrize("far", ["background", "both"])

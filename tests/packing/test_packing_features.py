@@ -383,7 +383,7 @@ def test_the_manifest_says_where_arrays_came_from(table, vggish, folder, tmp_pat
     """File, dataset and digest; of a folder the number of its files that were used."""
     shardkit.pack(table, features=both(vggish, folder), require="any", out=tmp_path / "out")
     said = json.loads((tmp_path / "out/dataset.json").read_text())
-    assert said["features"] == ["clip", "vggish"]
+    assert list(said["feature_sources"]) == ["clip", "vggish"]
     sources = said["feature_sources"]
     assert (sources["vggish"]["file"], sources["vggish"]["dataset"]) == ("audio_feature.h5", "avadataset")
     assert (sources["clip"]["folder"], sources["clip"]["files"]) == ("npy", 1)

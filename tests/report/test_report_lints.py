@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_index import record, small_index, small_manifest
 
-from shardkit.annotations.lints import Finding
+from shardkit.annotations.split_lints import Finding
 from shardkit.clip import Event
 from shardkit.report.lints import lint_dataset
 
@@ -46,6 +46,21 @@ def test_a_source_in_two_splits_is_a_leak_with_its_rows():
     ((message, rows),) = found(lint(records), "leak")
     assert message == "split: source 'a' is in 'train' (rows 1, 4) and in 'test' (row 3)"
     assert rows == (1, 3, 4)
+
+
+def test_a_media_file_of_several_ids_is_one_source():
+    """As in annotation files: clips of one file leak, whatever their ids; of tars of others nobody knows the files."""
+    records = [
+        record(1, source_id="b", source="m.mp4", split="train"),
+        record(2, source_id="a", source="m.mp4", split="test"),
+        record(3, source_id="a", source="n.mp4", split="test"),
+        record(4, source_id="c", source="", split="train"),
+        record(5, source_id="d", source="", split="test"),
+    ]
+    assert found(lint(records), "leak") == [
+        ("split: source 'a' is in 'train' (row 1) and in 'test' (rows 2, 3)", (1, 2, 3))
+    ]
+    assert found(lint(records, packed=False), "leak") == []
 
 
 def test_named_splits_leak_for_themselves():
