@@ -11,6 +11,9 @@ EVENT_MODALITIES: tuple[Modality, ...] = ("audio", "visual", "av")
 
 BACKGROUND = "background"
 """The flag of a clip that is known to have no event."""
+UNKNOWN_EVENTS = {"audio": "unknown_audio_events", "visual": "unknown_visual_events"}
+"""Modality to the flag of a clip of which nobody has said what is heard, or seen, in it and when: that it has no such
+events in the index says nothing."""
 
 Scalar = str | int | float | bool | None
 

@@ -494,8 +494,9 @@ def relabel(
 ) -> "RelabelReport":
     """Gives a data set the labels, events, splits and columns of another annotation file; media are untouched.
 
-    Clips are matched by id, start and end. Clips that the file does not name keep their media; their labels are unknown
-    then, and they have no events, split and columns. The `msg` members in packed tars stay as they were.
+    Clips are matched by id, start and end. Clips that the file does not name keep their media; their labels
+    and events are unknown then, and they have no columns, and no split where the file has splits. Named splits that the
+    files do not name stay. The `msg` members in packed tars stay as they were.
 
     Args:
         path: The data set: a path or a URL.

@@ -26,7 +26,7 @@ from shardkit.annotations.flags import BAD_EVENT
 from shardkit.annotations.labels import LevelCoding, coding
 from shardkit.annotations.request import AnnotationRequest
 from shardkit.annotations.rows import Rows, shown
-from shardkit.clip import Modality, Reason, Reject
+from shardkit.clip import UNKNOWN_EVENTS, Modality, Reason, Reject
 from shardkit.errors import UsageError
 
 NEEDS = "filename and event_labels, and onset and offset in the files of audio or visual events"
@@ -103,9 +103,9 @@ def read(rows: Rows, _request: AnnotationRequest, also: Mapping[str, AlsoFile]) 
         if file.role in EVAL_ROLES:
             _read_events(file, found, joined, rejects, among=spans if has_weak else None)
     if has_weak:
-        drafts = [_with_events(draft, found) for draft in drafts]
+        drafts = [_with_events(draft, found, _unknown(files, draft)) for draft in drafts]
     else:
-        drafts = [_draft_of_events(span, said) for span, said in found.items() if said.events]
+        drafts = [_draft_of_events(span, said, _unknown(files)) for span, said in found.items() if said.events]
         own = {draft.row for draft in drafts}
         joined = [row for row in joined if row not in own]
     drafts.sort(key=lambda draft: draft.row)
@@ -265,15 +265,22 @@ def _check_class(label: str) -> None:
         raise RowError(Reason.BAD_ROW, f"{label!r} is none of LLP's {len(CLASSES)} classes ({', '.join(CLASSES)})")
 
 
-def _with_events(draft: Draft, found: Mapping[_Span, _Events]) -> Draft:
+def _unknown(files: Collection[_File], draft: Draft | None = None) -> tuple[str, ...]:
+    """Flags for the modalities whose events no file gives; of a training clip all: they have weak labels only."""
+    given = {file.role for file in files if draft is None or draft.split != "train"}
+    return tuple(flag for modality, flag in UNKNOWN_EVENTS.items() if modality not in given)
+
+
+def _with_events(draft: Draft, found: Mapping[_Span, _Events], unknown: tuple[str, ...]) -> Draft:
     said = found.get((draft.id, draft.start_s or 0.0, draft.end_s or 0.0))
     if said is None:
-        return draft
-    flags = (BAD_EVENT,) if said.is_flagged else ()
-    return replace(draft, events=tuple(said.events), flags=flags)
+        return replace(draft, flags=unknown)
+    modalities = {event.modality for event in said.events}
+    flags = tuple(flag for flag in unknown if not any(UNKNOWN_EVENTS.get(each) == flag for each in modalities))
+    return replace(draft, events=tuple(said.events), flags=(*flags, *((BAD_EVENT,) if said.is_flagged else ())))
 
 
-def _draft_of_events(span: _Span, said: _Events) -> Draft:
+def _draft_of_events(span: _Span, said: _Events, unknown: tuple[str, ...]) -> Draft:
     id, start_s, end_s = span
     return Draft(
         row=said.row,
@@ -282,5 +289,5 @@ def _draft_of_events(span: _Span, said: _Events) -> Draft:
         end_s=end_s,
         labels={LABEL_SET: tuple(dict.fromkeys(event.class_name for event in said.events))},
         events=tuple(said.events),
-        flags=(BAD_EVENT,) if said.is_flagged else (),
+        flags=(*unknown, *((BAD_EVENT,) if said.is_flagged else ())),
     )

@@ -26,7 +26,7 @@ from shardkit.annotations.flags import UNKNOWN_MATERIAL
 from shardkit.annotations.labels import LevelCoding, coding
 from shardkit.annotations.request import AnnotationRequest
 from shardkit.annotations.rows import Rows, shown
-from shardkit.clip import Reason, Reject
+from shardkit.clip import UNKNOWN_EVENTS, Reason, Reject
 from shardkit.errors import DataError, UsageError
 
 NEEDS = "start and text, and perhaps id and duration_s"
@@ -267,6 +267,9 @@ def _drafts(chapter: _Chapter, said: _Said, duration_s: float | None) -> list[Dr
             f"the chapter lasts from {start_s:g} to {end_s:g} s, and a clip {CLIP_LENGTH_S:g} s; leave it out",
         )
     event = () if said.action is None else (NamedEvent(0.0, CLIP_LENGTH_S, said.action, "av"),)
+    flags = () if said.is_whole else (UNKNOWN_MATERIAL,)
+    if said.action is None:
+        flags = (*flags, *UNKNOWN_EVENTS.values())  # something is done all the time, and it is not said what
     starts_s = [start_s + number * CLIP_LENGTH_S for number in range(count)]
     return [
         Draft(
@@ -276,7 +279,7 @@ def _drafts(chapter: _Chapter, said: _Said, duration_s: float | None) -> list[Dr
             end_s=clip_s + CLIP_LENGTH_S,
             labels={ACTION: (said.action,), MATERIAL: said.materials},
             events=event,
-            flags=() if said.is_whole else (UNKNOWN_MATERIAL,),
+            flags=flags,
             columns={"text": said.text},
         )
         for clip_s in starts_s

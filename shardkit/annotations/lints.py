@@ -7,8 +7,8 @@ import numpy as np
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.labels import TwoParentsError
 from shardkit.annotations.sources import source_names
-from shardkit.annotations.split_lints import Coded, Finding, Integers, leaks, missing_classes, rows_text
-from shardkit.clip import Clip
+from shardkit.annotations.split_lints import Coded, Finding, Integers, distinct, leaks, missing_classes, rows_text
+from shardkit.clip import UNKNOWN_EVENTS, Clip
 from shardkit.taxonomy import LabelSet
 
 DEFAULT_SCHEME = "split"
@@ -16,9 +16,9 @@ DEFAULT_SCHEME = "split"
 
 
 def lint_annotations(annotated: AnnotationSet) -> list[Finding]:
-    """What the splits of an annotation set, its own and the named ones, should not be like.
+    """What the splits of an annotation set, its own and the named ones, should not be like; then rows that are odd.
 
-    Leaks come first; both kinds in the order of the schemes.
+    Leaks come first, then classes that a split lacks; both in the order of the schemes.
     """
     clips = annotated.clips
     rows = np.fromiter((clip.row for clip in clips), dtype=np.int64)
@@ -35,6 +35,23 @@ def lint_annotations(annotated: AnnotationSet) -> list[Finding]:
                 scheme, splits, each.name, each.leaf.classes, *_labelled(each, clips), rows=rows
             )
         ),
+        *_flags(clips),
+    ]
+
+
+def _flags(clips: Sequence[Clip]) -> list[Finding]:
+    """What rows say of themselves that is odd."""
+    rows_of: dict[str, list[int]] = {}
+    for clip in clips:
+        for flag in set(clip.flags).difference(UNKNOWN_EVENTS.values()):
+            rows_of.setdefault(flag, []).append(clip.row)
+    return [
+        Finding(
+            "flag",
+            f"{len(rows):,} {'clip has' if len(rows) == 1 else 'clips have'} the flag {flag}: {rows_text(rows)}",
+            distinct(np.array(rows)),
+        )
+        for flag, rows in sorted(rows_of.items())
     ]
 
 

@@ -110,13 +110,15 @@ def missing_classes(
 
 
 def distinct(rows: Integers) -> tuple[int, ...]:
-    """Row numbers, each once, ascending."""
-    return tuple(np.unique(rows).tolist())
+    """Row numbers, each once, ascending; clips of no row, such as background, have 0."""
+    return tuple(np.unique(rows[rows > 0]).tolist())
 
 
 def rows_text(rows: Integers | Sequence[int]) -> str:
     """Row numbers, each once, for people."""
     numbers = distinct(np.asarray(rows, dtype=np.int64))
+    if not numbers:
+        return "of no row"
     return f"{'row' if len(numbers) == 1 else 'rows'} {listed(numbers)}"
 
 

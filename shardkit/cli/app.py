@@ -618,8 +618,8 @@ def relabel(
     typer.echo(f"relabelled {report.relabelled:,} clips{stays}")
     if report.unnamed:
         typer.echo(
-            f"{report.unnamed:,} clips are not in {annotations}: their labels are unknown now, and they have no "
-            "events, split and columns"
+            f"{report.unnamed:,} clips are not in {annotations}: their labels and events are unknown now, and "
+            "they have no columns, and no split where the file has splits"
         )
     if report.background:
         typer.echo(f"{report.background:,} background clips stay as they are: of the training split, without labels")

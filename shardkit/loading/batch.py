@@ -81,10 +81,10 @@ class Batch:
     """int64 [B]: of the N segments of the window, those that lie in the clip; None without segments."""
     segment_targets: dict[str, Tensor] = field(default_factory=dict)
     """Modality (`audio`, `visual`, and `av` for both at once) to float32 [B, N, C]: 1 where an event of the class is
-    heard, seen, or both; there is no background column."""
+    heard, seen, or both; there is no background column. -100 in all of a clip of which that is not known."""
     segment_labels: Tensor | None = None
     """int64 [B, N]: class of the event that is both heard and seen, C (the last one) for background, -100 behind the
-    clip's end. The lowest class where there are several."""
+    clip's end and where it is not known. The lowest class where there are several."""
     segment_source: dict[str, Tensor] = field(default_factory=dict)
     """`audio` and `visual` to int64 [B, N, 2]: which clip (place in the batch) and which of its segments each segment
     was before `shardkit.tasks.SegmentShuffle` moved it; empty where it moved nothing."""

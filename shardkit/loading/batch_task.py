@@ -14,6 +14,10 @@ class BatchTask(Protocol):
     def needs_segments(self) -> bool:
         """Whether batches must have segments."""
 
+    @property
+    def needs_events(self) -> bool:
+        """Whether its targets are of events, so that a clip of which those are not known has none."""
+
     def bind(self, manifest: Manifest) -> "BatchTask":
         """The task for a data set.
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from shardkit.clip import BACKGROUND
+from shardkit.clip import BACKGROUND, UNKNOWN_EVENTS
 from shardkit.errors import UsageError
 from shardkit.format.index import ragged_places, rows_with
 from shardkit.loading.batch import Batch, Events
@@ -48,6 +48,12 @@ class Collator:
         self._segments = segments
         flags = dataset.index.batch.column("flags")
         self._background = rows_with(flags, pc.equal(flags.values, BACKGROUND))
+        # Of no event class nothing is known.
+        has_events = bool(dataset.manifest.event_classes)
+        self._unknown = {
+            modality: rows_with(flags, pc.equal(flags.values, flag)) | (not has_events)
+            for modality, flag in UNKNOWN_EVENTS.items()
+        }
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
         index = dataset.index
         # Once: what Arrow needs for a view is more than what a batch takes out of it.
@@ -176,15 +182,25 @@ class Collator:
             marks[~there] = False
         real = np.where(there, grid.real(durations_s, starts_s), 0)
         both = target.av
+        unknown = {modality: of[rows] & there for modality, of in self._unknown.items()}
+        unknown["av"] = unknown["audio"] | unknown["visual"]
+        targets, labels = {}, grid_labels(both, real)
+        for name, marks in (("audio", target.audio), ("visual", target.visual), ("av", both)):
+            values = marks.astype(np.float32)
+            values[unknown[name]] = UNKNOWN
+            targets[name] = torch.from_numpy(values)
+        labels[unknown["av"]] = UNKNOWN
         return {
             "segment_s": grid.segment_s,
             "segment_count": torch.from_numpy(real),
-            "segment_targets": {
-                name: torch.from_numpy(marks.astype(np.float32))
-                for name, marks in (("audio", target.audio), ("visual", target.visual), ("av", both))
-            },
-            "segment_labels": torch.from_numpy(grid_labels(both, real)),
+            "segment_targets": targets,
+            "segment_labels": torch.from_numpy(labels),
         }
+
+    def knows_events(self) -> bool:
+        """Whether of any selected clip it is known what is heard or seen in it, and when."""
+        rows = self._dataset.rows
+        return not bool(np.all([unknown[rows] for unknown in self._unknown.values()]))
 
     def _column(self, name: str, rows: Rows, there: npt.NDArray[np.bool_]) -> Any:
         values = self._dataset.index.column(name).take(pa.array(rows))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shardkit.clip import UNKNOWN_EVENTS
 from shardkit.cores import usable_cores
 from shardkit.errors import (
     CorruptShardError,
@@ -158,6 +159,12 @@ class Loader:
         self._wanted: tuple[int, int] | None = None
         """Epoch and window whose shards a cache was last asked to keep."""
         self._collator = Collator(self.dataset, config.columns, views=config.rules.count, segments=self._plan.segments)
+        if self.task is not None and self.task.needs_events and not self._collator.knows_events():
+            raise UsageError(
+                f"{self.dataset.folder}: of no clip in this selection it is known when its events are (flags "
+                f"{' and '.join(UNKNOWN_EVENTS.values())}): choose other clips, pack the file that has the events, or "
+                "train with supervision='weak'"
+            )
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
             dataset_digest=self.dataset.manifest.digest(),

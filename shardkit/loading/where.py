@@ -86,7 +86,10 @@ class _Names:
         for name, kind in zip(index.batch.schema.names, index.batch.schema.types, strict=True):
 
             def values(name: str = name) -> pa.Array:
-                return index.batch.column(name)
+                column = index.batch.column(name)
+                is_split = name == "split" or name.startswith(SPLIT_PREFIX)
+                # What has no split has an empty one in the index.
+                return pc.if_else(pc.equal(column, ""), None, column) if is_split else column
 
             if name.startswith(COLUMN_PREFIX):
                 self._add(_Column(name, "column", values), name.removeprefix(COLUMN_PREFIX))

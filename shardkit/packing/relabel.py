@@ -6,7 +6,7 @@ The `KEY.msg` members in the tars keep what they were packed with; shardkit read
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow as pa
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.flags import ROW_FLAGS
 from shardkit.annotations.request import AnnotationRequest
-from shardkit.clip import BACKGROUND, Clip
+from shardkit.clip import BACKGROUND, UNKNOWN_EVENTS, Clip
 from shardkit.errors import UsageError
 from shardkit.format.index import (
     COLUMN_PREFIX,
@@ -154,14 +154,17 @@ def _matched(
     sources = batch.column("source").take(pa.array(background, pa.int64())).to_pylist()
     for place, clip in zip(background, background_clips(sources, annotated), strict=True):
         matched[place] = clip
+    names = [
+        without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
+        for key, id in zip(*packed[:2], strict=True)
+    ]
+    alike = Counter(names)
     # Those that have their labels choose first.
     for by_labels in (True, False):
-        for place, (key, id, duration_s, _) in sorted(
-            enumerate(zip(*packed, strict=True)), key=lambda item: item[1][3]
-        ):
-            named = without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))
-            candidates = waiting.get(named, [])
-            if matched[place] is not None or (by_labels and len(candidates) < 2):
+        for place in sorted(range(len(names)), key=packed[3].__getitem__):
+            candidates, duration_s = waiting.get(names[place], []), packed[2][place]
+            is_clear = len(candidates) < 2 and alike[names[place]] < 2
+            if matched[place] is not None or (by_labels and is_clear):
                 continue
             # A row that names no end is any clip's, after those that name this one's.
             fitting = [clip for clip in candidates if _has_duration(clip, duration_s)]
@@ -234,15 +237,15 @@ def _relabelled(
     schema = index_schema(
         annotated.label_sets,
         {name: column_type(values) for name, values in extra.items()},
-        # The old ones where no files name others, as with `split`.
-        split_sets=annotated.split_sets or split_sets(batch.schema),
+        # The old ones stay where no files name others of that name, as with `split`.
+        split_sets=dict.fromkeys((*annotated.split_sets, *split_sets(batch.schema))),
         features=feature_names(batch.schema),
     )
     new: dict[str, list[Any]] = {
         "row": [0 if clip is None else clip.row for clip in clips],
         "split": list(splits),
         "flags": [
-            sorted({*set(old).difference(ROW_FLAGS), *(() if clip is None else clip.flags)})
+            sorted({*set(old).difference(ROW_FLAGS), *_row_flags(clip, annotated)})
             for old, clip in zip(batch.column("flags").to_pylist(), clips, strict=True)
         ],
         "events": [event_values(() if clip is None else clip.events) for clip in clips],
@@ -258,6 +261,13 @@ def _relabelled(
         pa.array(new[field.name], field.type) if field.name in new else batch.column(field.name) for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _row_flags(clip: Clip | None, annotated: AnnotationSet) -> Iterable[str]:
+    """What a clip's row flags; of one that the file does not name nobody knows the events, if there are any."""
+    if clip is not None:
+        return clip.flags
+    return UNKNOWN_EVENTS.values() if annotated.event_classes else ()
 
 
 def _ids(label_set: LabelSet, clip: Clip | None) -> tuple[int, ...]:

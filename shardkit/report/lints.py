@@ -19,13 +19,13 @@ from shardkit.annotations.split_lints import (
     missing_classes,
     rows_text,
 )
-from shardkit.clip import BACKGROUND
+from shardkit.clip import BACKGROUND, UNKNOWN_EVENTS
 from shardkit.format.index import SPLIT_PREFIX, ClipIndex, split_sets
 from shardkit.format.manifest import REJECTS_NAME, Manifest
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
-SPECIAL_FLAGS = frozenset({BACKGROUND})
-"""Flags that say what a clip is for, and nothing odd."""
+PLAIN_FLAGS = frozenset({BACKGROUND, *UNKNOWN_EVENTS.values()})
+"""Flags that say what a clip is for, or what labels it has: nothing odd."""
 
 
 def lint_dataset(manifest: Manifest, index: ClipIndex) -> list[Finding]:
@@ -109,7 +109,7 @@ def _without_split(index: ClipIndex) -> Iterator[Finding]:
 
 def _odd_labels(label_set: LabelSet, index: ClipIndex) -> Iterator[Finding]:
     labelled, ids = _labelled(label_set, index)
-    without = np.setdiff1d(np.arange(len(index)), np.concatenate([labelled, _flagged(SPECIAL_FLAGS, index)]))
+    without = np.setdiff1d(np.arange(len(index)), np.concatenate([labelled, _flagged([BACKGROUND], index)]))
     if len(labelled) and len(without):
         yield Finding(
             "unlabelled",
@@ -154,7 +154,7 @@ def _flagged(flags: Collection[str], index: ClipIndex) -> Integers:
 
 
 def _flags(index: ClipIndex) -> Iterator[Finding]:
-    for flag in sorted(set(index.batch.column("flags").flatten().unique().to_pylist()) - SPECIAL_FLAGS):
+    for flag in sorted(set(index.batch.column("flags").flatten().unique().to_pylist()) - PLAIN_FLAGS):
         clips = _flagged([flag], index)
         yield Finding(
             "flag", f"{_clips_text(clips)} the flag {flag}: {rows_text(index.row[clips])}", distinct(index.row[clips])

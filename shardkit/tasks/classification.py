@@ -32,6 +32,11 @@ class Classification:
         """See BatchTask."""
         return False
 
+    @property
+    def needs_events(self) -> bool:
+        """See BatchTask."""
+        return False
+
     def bind(self, manifest: Manifest) -> "Classification":
         """See BatchTask.
 

@@ -27,6 +27,8 @@ NOWHERE = -1
 class CML:
     """`batch.target`: bool [B, N], the seconds of the event that is both heard and seen, whatever its class.
 
+    There are none where they are not known.
+
     A2V (audio query, visual position) and V2A (visual query, audio position) ask for them; see `localize`.
     """
 
@@ -35,6 +37,11 @@ class CML:
 
     @property
     def needs_segments(self) -> bool:
+        """See BatchTask."""
+        return True
+
+    @property
+    def needs_events(self) -> bool:
         """See BatchTask."""
         return True
 
@@ -49,7 +56,7 @@ class CML:
 
     def __call__(self, batch: "Batch") -> "Batch":
         """See BatchTask."""
-        return replace(batch, target=batch.segment_targets["av"].any(dim=2))
+        return replace(batch, target=(batch.segment_targets["av"] > 0).any(dim=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,8 @@ def localize(
             all clips have N seconds.
 
     Raises:
-        UsageError: Shapes that do not fit; or sound and picture of a clip do not have as many event seconds.
+        UsageError: Shapes that do not fit; NaN among the distances; or sound and picture of a clip do not have as many
+            event seconds.
     """
     seen = event if visual_event is None else visual_event
     if event.dim() != 2 or event.shape != seen.shape or event.dtype != torch.bool or seen.dtype != torch.bool:
@@ -114,6 +122,8 @@ def localize(
         distance = torch.stack(rows, dim=1)
     if distance.shape != (len(event), count, count):
         raise UsageError(f"distances {_named(distance)} for events {_named(event)}: [B, N, N] is needed")
+    if bool(distance.isnan().any()):
+        raise UsageError("NaN among the distances: such a window is neither near nor far; see what the model gives")
     length = event.sum(dim=1)
     if not torch.equal(length, seen.sum(dim=1)):
         raise UsageError("sound and picture of a clip have the same number of event seconds: these masks do not")

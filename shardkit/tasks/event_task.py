@@ -38,6 +38,11 @@ class EventTask:
         """See BatchTask."""
         return True
 
+    @property
+    def needs_events(self) -> bool:
+        """See BatchTask."""
+        return self.supervision == "full"
+
     def bind(self, manifest: Manifest) -> "Self":
         """See BatchTask.
 

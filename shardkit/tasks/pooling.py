@@ -17,7 +17,7 @@ class MaxPool(nn.Module):
 
         Args:
             scores: Logits, or probabilities.
-            segment_count: int64 [B], `batch.segment_count`; None: all segments are real.
+            segment_count: int64 [B], `batch.segment_count`; None, or a number above N: all segments are real.
         """
         real = _real(scores, segment_count)
         pooled = scores.masked_fill(~real, -torch.inf).amax(dim=1)
@@ -62,7 +62,13 @@ class AttentionPool(nn.Module):
             features: Floats [B, N, D], if it was made for features.
         """
         real = _real(scores, segment_count)
-        looked_at = self.attention(scores if features is None else features)
+        known = scores if features is None else features
+        if known.shape[-1] != self.attention.in_features:
+            raise UsageError(
+                f"{known.shape[-1]} {'scores' if features is None else 'features'} a segment, and this pool looks at "
+                f"{self.attention.in_features}: make it for as many, or give the features that it was made for"
+            )
+        looked_at = self.attention(known)
         # Not -inf: a clip without segments would have a softmax of nothing.
         weights: Tensor = looked_at.masked_fill(~real, torch.finfo(looked_at.dtype).min).softmax(dim=1)
         return (weights * scores).masked_fill(~real, 0.0).sum(dim=1)

@@ -114,9 +114,11 @@ class SegmentShuffle:
         if moves_visual and batch.video is not None:
             changed |= _pictures(batch, batch.video, source["visual"])
         targets = {name: moved(batch.segment_targets[name], source[name]) for name in STREAMS}
-        targets["av"] = targets["audio"] * targets["visual"]
+        is_unknown = (targets["audio"] < 0) | (targets["visual"] < 0)
+        targets["av"] = (targets["audio"] * targets["visual"]).masked_fill(is_unknown, UNKNOWN)
         grid = TargetGrid(*(targets[name].cpu().numpy() > 0 for name in STREAMS))
         labels = grid_labels(grid.av, batch.segment_count.cpu().numpy())
+        labels[is_unknown.any(dim=2).cpu().numpy()] = UNKNOWN
         return replace(
             batch,
             **changed,

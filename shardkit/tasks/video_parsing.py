@@ -17,8 +17,8 @@ class AVVP(EventTask):
     """The classes that are heard and those that are seen in each segment, several at once, without background.
 
     `batch.target` is float32 [B, N, 2, C] with `full` supervision: audio and visual targets, 0 or 1, zeros behind the
-    clip's end (`batch.segment_count` says where that is). With `weak` it is float32 [B, C]: the classes that are
-    somewhere in the clip, heard or seen, of a `multi` label set.
+    clip's end (`batch.segment_count` says where that is), -100 in a modality of which the clip's events are not known.
+    With `weak` it is float32 [B, C]: the classes that are somewhere in the clip, heard or seen, of a `multi` label set.
     """
 
     name = "avvp"

@@ -249,6 +249,8 @@ def test_a_name_of_several_things_is_refused_and_each_has_a_name_of_its_own(name
         ({"split": "ave:test"}, {20, 21, 22, 23}),
         ({"split": "ave_match:train"}, set(range(0, CLIPS, 3))),
         ({"split": "ave_match:"}, set(range(2, CLIPS, 3))),
+        ({"where": "ave_match == None"}, set(range(2, CLIPS, 3))),
+        ({"where": 'ave_match != "test"'}, set(range(0, CLIPS, 3))),
         ({"split": "test"}, {n for n in range(20) if n % 4 == 3}),
         ({"where": 'ave_match == "train" and split_ave == "test"'}, {21}),
     ],

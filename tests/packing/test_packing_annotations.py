@@ -16,6 +16,7 @@ from real_clips import CLIPS, needs_clips
 
 import shardkit
 from shardkit.annotations import AnnotationRequest
+from shardkit.clip import UNKNOWN_EVENTS
 from shardkit.errors import TooManyRejectsError, UsageError
 from shardkit.packing.annotation_file import read_annotation_file
 from shardkit.storage.locations import Location
@@ -174,7 +175,7 @@ def test_relabel_matches_other_labels_in_row_order(ave, tmp_path):
 
 
 def test_relabel_keeps_named_splits_or_takes_new_ones(ave, tmp_path):
-    """Without split files the schemes stay; with them, they are the only ones, and the first is the default."""
+    """The schemes stay that no file names anew; the first of those that files name is the default."""
     out = shutil.copytree(ave.out, tmp_path / "shards")
     shardkit.relabel(out, ave.annotations)
     assert shardkit.open(out).manifest.split_sets == shardkit.open(ave.out).manifest.split_sets
@@ -182,9 +183,22 @@ def test_relabel_keeps_named_splits_or_takes_new_ones(ave, tmp_path):
     ids.write_text("-aaaaaaaaaa\n")
     shardkit.relabel(out, ave.annotations, split_files={"mine": {"test": ids}})
     manifest = shardkit.open(out).manifest
-    assert manifest.split_sets == {"mine": {"": 2, "test": 2}}
+    assert manifest.split_sets == {"mine": {"": 2, "test": 2}, **shardkit.open(ave.out).manifest.split_sets}
     assert manifest.splits == {"": 2, "test": 2}
-    assert "split_ave" not in shardkit.open(out).table.column_names
+
+
+def test_relabel_keeps_to_the_labels_of_a_repeated_id_of_which_a_row_is_gone(ave, tmp_path):
+    """The clip that has the class of the row that is left keeps it; the other one's labels and events are unknown."""
+    out = shutil.copytree(ave.out, tmp_path / "shards")
+    (tmp_path / "Annotations.txt").write_text("\n".join(ave.annotations.read_text().splitlines()[1:]))
+    shardkit.relabel(out, tmp_path / "Annotations.txt")
+    first, second = (shardkit.open(out)[key] for key in ("-aaaaaaaaaa_0", "-aaaaaaaaaa_0_2"))
+    classes = shardkit.open(out).label_sets[0].leaf.classes
+    before = shardkit.open(ave.out)
+    assert (first.labels["event"].tolist(), first.events) == ([-100], ())
+    assert set(UNKNOWN_EVENTS.values()) <= set(first.flags)
+    old = before.label_sets[0].leaf.classes[before["-aaaaaaaaaa_0_2"].labels["event"][0]]
+    assert classes[second.labels["event"][0]] == old
 
 
 def test_features_background_named_splits_and_parts_go_together(ave, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from golden_inputs import AVVP_SEED, avvp_inputs, digest
 
+from shardkit.errors import UsageError
 from shardkit.tasks.metrics import AVVPMetrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_avvp.json").read_text())
@@ -119,3 +120,26 @@ def test_probabilities_of_exactly_a_half_count():
     """float16 probabilities of exactly 0.5 count as predicted, as in the reference."""
     half = torch.full((1, 4, 2, 1), 0.5, dtype=torch.float16)
     assert values_of(half, torch.ones(1, 4, 2, 1), torch.full((1, 1), 0.5))["segment_A"] == 1
+
+
+def test_a_clip_of_which_nothing_is_known_is_no_perfect_clip():
+    """It is left out, also where only one modality is known; without any clip left there is no number."""
+    scores, targets = clip(a0="0110"), clip(a0="1110")
+    unknown = targets.clone()
+    unknown[:, :, 1] = -100
+    both = values_of(torch.cat([scores, scores]), torch.cat([targets, unknown]))
+    alone = values_of(scores, targets)
+    assert (both["clips"], both["unknown"]) == (1, 4)
+    assert {name: value for name, value in both.items() if name != "unknown"} == {
+        name: value for name, value in alone.items() if name != "unknown"
+    }
+    with pytest.raises(UsageError, match="clip"):
+        values_of(scores, unknown)
+
+
+def test_scores_that_are_no_probabilities_are_refused():
+    """Logits would be compared with 0.5."""
+    with pytest.raises(UsageError, match="segment_scores: probabilities"):
+        values_of(3 * clip(a0="0110"), clip())
+    with pytest.raises(UsageError, match="clip_scores: probabilities"):
+        values_of(clip(), clip(), torch.tensor([[-1.0, 0.5]]))

@@ -100,6 +100,7 @@ def test_sound_and_picture_may_have_been_shuffled_apart():
         (torch.zeros(1, N, N - 1), _run(1, 2), None, r"\[B, N, N\]"),
         (torch.zeros(1, N, N), _run(1, 2).float(), None, r"bool \[B, N\]"),
         (torch.zeros(1, N, N), _run(1, 2), _run(1, 3), "same number of event seconds"),
+        (torch.full((1, N, N), torch.nan), _run(1, 2), None, "NaN among the distances"),
     ],
 )
 def test_what_does_not_fit_is_refused(distance, event, visual, message):

@@ -64,3 +64,10 @@ def test_attention_needs_classes():
     """A number below 1 is refused."""
     with pytest.raises(UsageError, match="classes=0"):
         AttentionPool(0)
+
+
+@pytest.mark.parametrize(("pool", "features"), [(AttentionPool(3), None), (AttentionPool(2, features=4), None)])
+def test_attention_looks_at_what_it_was_made_for(pool, features):
+    """Another number of scores or features is refused, with what it was made for."""
+    with pytest.raises(UsageError, match=f"looks at {pool.attention.in_features}"):
+        pool(SCORES, features=features)

@@ -116,7 +116,7 @@ def test_a_task_of_ones_own_sets_the_target(spelled):
     """Whatever has the three members of a task is one; the loader binds it and keeps it."""
 
     class Seconds:
-        needs_segments = True
+        needs_segments = needs_events = True
 
         def bind(self, manifest):
             self.name = manifest.name

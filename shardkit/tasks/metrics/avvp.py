@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from shardkit.errors import UsageError
 from shardkit.tasks.metrics.clip_metric import ClipMetric, ratio, require_count, require_shape, segment_counts
 from shardkit.tasks.runs import run_begins
 
@@ -27,7 +28,7 @@ class AVVPMetrics(ClipMetric):
         segment_A, segment_V, segment_AV, event_A, event_V, event_AV
         segment_Type@AV, event_Type@AV      mean of the A, V and AV scores
         segment_Event@AV, event_Event@AV    the same with TP, FP and FN of A and V added up before F is taken
-        clips                               clips that count
+        clips                               clips that count: those with a known segment
         unknown                             segments of unknown target: neither predicted nor true
 
     Args:
@@ -73,21 +74,32 @@ class AVVPMetrics(ClipMetric):
                 have N.
 
         Raises:
-            UsageError: Other shapes.
+            UsageError: Other shapes, or scores that are no probabilities.
         """
         require_shape("segment_scores", segment_scores, "B", "N", 2, self.classes)
         require_shape("clip_scores", clip_scores, len(segment_scores), self.classes)
         require_shape("segment_targets", segment_targets, *segment_scores.shape)
         own = segment_counts(segment_count, *segment_scores.shape[:2])
         scores, clip_scores, targets, own = self._kept(weight, segment_scores, clip_scores, segment_targets, own)
+        for name, given in (("segment_scores", scores), ("clip_scores", clip_scores)):
+            if bool(((given < 0) | (given > 1)).any()):
+                raise UsageError(f"{name}: probabilities from 0 to 1 are needed, such as the sigmoid of logits")
         in_clip = torch.arange(scores.shape[1], device=scores.device) < own.unsqueeze(1)
-        known = (in_clip & (targets >= 0).flatten(2).all(dim=2))[:, :, None, None]
+        is_known = in_clip & (targets >= 0).flatten(2).all(dim=2)
+        self.unknown += (~is_known).sum()
+        # A clip of which nothing is known would have no mistake, and so a score of 1.
+        some = is_known.any(dim=1)
+        scores, clip_scores, targets, known = (
+            scores[some],
+            clip_scores[some],
+            targets[some],
+            is_known[some, :, None, None],
+        )
         predicted = (scores >= THRESHOLD) & (clip_scores >= THRESHOLD)[:, None, None] & known
         both = (_with_both(predicted), _with_both((targets > 0) & known))
         self.segment_scores += _scores(*_segment_counts(*both)).sum(dim=0)
         self.event_scores += _scores(*_event_counts(*both)).sum(dim=0)
         self.clips += len(scores)
-        self.unknown += (~known).sum()
 
     def compute(self) -> dict[str, float]:
         """The values by the names above, over all ranks.
