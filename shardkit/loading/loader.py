@@ -157,7 +157,13 @@ class Loader:
         self._nodes = 1 if config.locality is None else node_count()
         self._wanted: tuple[int, int] | None = None
         """Epoch and window whose shards a cache was last asked to keep."""
-        self._collator = Collator(self.dataset, config.columns, views=config.rules.count, segments=self._plan.segments)
+        self._collator = Collator(
+            self.dataset,
+            config.columns,
+            views=config.rules.count,
+            segments=self._plan.segments,
+            features=self._plan.features,
+        )
         self._fingerprint = fingerprint(
             order_version=ORDER_VERSION,
             dataset_digest=self.dataset.manifest.digest(),
