@@ -1,6 +1,6 @@
 """Batches out of filled slots: what stands in the index comes beside what the workers wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from shardkit.errors import UsageError
 from shardkit.format.index import ragged_places, rows_with
 from shardkit.loading.batch import Batch, Events
 from shardkit.loading.dataset import Dataset
-from shardkit.loading.plan import FEATURE_FIELD, VIEW_FIELDS, Rows
+from shardkit.loading.plan import VIEW_FIELDS, FeaturePlan, Rows
 from shardkit.planning.sampling import clip_events
 from shardkit.planning.segments import EventColumns, SegmentGrid, event_targets, grid_labels
 from shardkit.taxonomy import UNKNOWN
@@ -35,6 +35,7 @@ class Collator:
         *,
         views: int | None,
         segments: SegmentGrid | None = None,
+        features: Sequence[FeaturePlan] = (),
     ) -> None:
         unknown = set(columns).difference(dataset.manifest.columns)
         if unknown:
@@ -46,6 +47,8 @@ class Collator:
         self._columns = columns
         self._views = views
         self._segments = segments
+        self._features = [(feature.name, feature.field) for feature in features]
+        self._with_views = frozenset((*VIEW_FIELDS, *(field for _, field in self._features)))
         flags = dataset.index.batch.column("flags")
         self._background = rows_with(flags, pc.equal(flags.values, BACKGROUND))
         # Of no event class nothing is known.
@@ -84,7 +87,7 @@ class Collator:
         safe = np.where(there, rows, 0)
         events = self._events(safe, there, slots["window_s"])
         if self._views is None:
-            slots = {name: array[:, 0] if _has_views(name) else array for name, array in slots.items()}
+            slots = {name: array[:, 0] if name in self._with_views else array for name, array in slots.items()}
         small: dict[str, Any] = {
             name: torch.from_numpy(slots[name].copy())
             for name in (
@@ -109,11 +112,7 @@ class Collator:
             background=torch.from_numpy(self._background[safe] & there),
             keys=keys if there.all() else [key if real else "" for key, real in zip(keys, there, strict=True)],
             columns={name: self._column(name, safe, there) for name in self._columns},
-            features={
-                name.removeprefix(FEATURE_FIELD): torch.from_numpy(array)
-                for name, array in slots.items()
-                if name.startswith(FEATURE_FIELD)
-            },
+            features={name: torch.from_numpy(slots[field]) for name, field in self._features},
             **small,
             **({} if self._segments is None else self._of_segments(self._segments, safe, there, slots["window_s"])),
         )
@@ -207,10 +206,6 @@ class Collator:
         if self._numeric[name]:
             return torch.from_numpy(np.where(there, values.to_numpy(zero_copy_only=False), 0))
         return [value if real else None for value, real in zip(values.to_pylist(), there, strict=True)]
-
-
-def _has_views(field: str) -> bool:
-    return field in VIEW_FIELDS or field.startswith(FEATURE_FIELD)
 
 
 def _is_numeric(column: pa.Array) -> bool:

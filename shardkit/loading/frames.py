@@ -4,6 +4,7 @@ Every stored frame that any view wants is read, checked and decoded once.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -94,6 +95,7 @@ class FrameFiller:
         self._rules = rules
         self._codec = codec
         self._segments = segments
+        self._choose = partial(choose_frames, choice=rules.frame_choice, drawn=rules.drawn_frames)
         self._sampling = None if plan.sampling is None else FrameSampling.from_json(plan.sampling)
 
     def part(self, row: int, views: Sequence[View], windows_s: Sequence[tuple[float, float]]) -> FramePart:
@@ -117,7 +119,10 @@ class FrameFiller:
         wanted, grid = self._plan.frames, self._segments
         if grid is None:
             inside = self._inside(row, windows_s)
-            return [self._of(first, end, wanted, view) for view, (first, end) in zip(views, inside, strict=True)]
+            return [
+                self._choose(first, end, count=wanted, share=view.frames)
+                for view, (first, end) in zip(views, inside, strict=True)
+            ]
         instants_s, duration_s = self._instants_s(row), float(self._index.duration_s[row])
         chosen = []
         for view, (start_s, _) in zip(views, windows_s, strict=True):
@@ -126,17 +131,10 @@ class FrameFiller:
             frames = [
                 frame
                 for first, end in pairwise(bounds)
-                for frame in self._of(first, end, wanted // grid.count, view)[0]
+                for frame in self._choose(first, end, count=wanted // grid.count, share=view.frames)[0]
             ]
             chosen.append((frames + frames[-1:] * (wanted - len(frames)), len(frames)))
         return chosen
-
-    def _of(self, first: int, end: int, count: int, view: View) -> tuple[list[int], int]:
-        """`count` frames of those from `first` to before `end`, as a view has them."""
-        rules = self._rules
-        return choose_frames(
-            first, end, count=count, choice=rules.frame_choice, share=view.frames, drawn=rules.drawn_frames
-        )
 
     def _inside(self, row: int, windows_s: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
         """First and last + 1 of the stored frames in each window."""

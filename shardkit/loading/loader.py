@@ -158,7 +158,13 @@ class Loader:
         self._nodes = 1 if config.locality is None else node_count()
         self._wanted: tuple[int, int] | None = None
         """Epoch and window whose shards a cache was last asked to keep."""
-        self._collator = Collator(self.dataset, config.columns, views=config.rules.count, segments=self._plan.segments)
+        self._collator = Collator(
+            self.dataset,
+            config.columns,
+            views=config.rules.count,
+            segments=self._plan.segments,
+            features=self._plan.features,
+        )
         if self.task is not None and self.task.needs_events and not self._collator.knows_events():
             raise UsageError(
                 f"{self.dataset.folder}: of no clip in this selection it is known when its events are (flags "

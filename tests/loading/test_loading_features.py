@@ -112,11 +112,10 @@ def test_arrays_come_as_they_were_packed(featured, worker_type):
 def test_features_are_loaded_only_when_they_are_asked_for(featured, beside):
     """A loader that does not name one reads none of its bytes; what has nothing else says what there is."""
     with _loader(featured, features=("clip",)) as loader:
-        batch = next(iter(loader))
-        deque(loader, maxlen=0)
-        assert list(batch.features) == ["clip"]
+        for batch in loader:
+            assert list(batch.features) == ["clip"]
         tally = loader.stats().tally
-        assert tally.read_bytes <= tally.clips * (128 + 6)  # a header and three numbers
+        assert 0 < tally.read_bytes <= tally.clips * (128 + 6)
     with pytest.raises(UsageError, match=r"no clip has video or audio; ask for features=\('clip', 'vggish'\)"):
         _loader(featured, features=())
     with _loader(beside, features=(), batch_size=4) as loader:

@@ -198,6 +198,22 @@ def test_a_skipped_clip_has_the_segments_of_the_one_in_its_place(spelled, tmp_pa
     assert (source[..., 0] == bad).sum() == 6
 
 
+def test_every_tensor_goes_along_to_a_device(spelled):
+    """Also those by name, such as features, targets and sources of segments; a dictionary has the same."""
+
+    def tensors(value):
+        held = value.values() if isinstance(value, dict) else [value]
+        return [value] if isinstance(value, torch.Tensor) else [t for v in held if v is not value for t in tensors(v)]
+
+    shuffle = SegmentShuffle("audio", features={"rows": "audio"})
+    with _loader(spelled, task="avvp", features=("rows",), transform=shuffle) as loader:
+        batch = next(iter(loader))
+    moved = batch.to("meta")
+    assert {tensor.device.type for tensor in moved.tensors()} == {"meta"}
+    assert {id(tensor) for tensor in tensors(moved.as_dict())} == {id(tensor) for tensor in moved.tensors()}
+    assert len(moved.tensors()) == len(tensors(batch.as_dict())) == 27
+
+
 def test_pictures_are_counted_by_their_own_times():
     """Frames that no rule has sampled, such as pictures of indexed tars: two a segment, but for one clip's last."""
     times_s = [[0.0, 0.5, 1.0, 1.5], [0.1, 0.2, 1.1, 1.9], [0.0, 0.4, 0.8, 1.2]]
