@@ -58,7 +58,8 @@ class Manifest:
     shards: tuple[ShardInfo, ...]
     index: FileInfo
     annotations: Mapping[str, Any]
-    """Name, format, rows and digest of the annotation file."""
+    """Name, format, rows and digest of the annotation file, the same of those that belong to it, and what else there is
+    to say of where clips come from; see README.md."""
     packed: bool = True
     """Whether shardkit wrote the shards; if not, nobody has vouched for what is in them."""
     split_sets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -45,7 +45,7 @@ def find_background(folder: Location, annotations: AnnotationSet) -> tuple[list[
             )
             rejects.append(Reject(clip.row, clip.id, Reason.DUPLICATE, detail, path))
         else:
-            located.append(Located(clip, path, 0.0, longest_s, size_bytes, is_background=True))
+            located.append(Located(clip, path, 0.0, longest_s, size_bytes))
     return located, rejects, {"files": len(files), "xxh3": file_digest(json.dumps(files).encode())}
 
 

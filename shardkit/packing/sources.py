@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shardkit.annotations.flags import BACKGROUND
 from shardkit.clip import Clip, Reason, Reject
 from shardkit.errors import StorageError
 from shardkit.storage.locations import Location
@@ -42,8 +43,11 @@ class Located:
     """End of the clip in the file's time; None: to the file's end."""
     size_bytes: int | None = None
     """Size of the file; None where it cannot be told."""
-    is_background: bool = False
-    """Whether the file is of the background folder; its clip then ends where it does, if that is before `end_s`."""
+
+    @property
+    def is_background(self) -> bool:
+        """Whether the file is of the background folder; its clip then ends where it does, if that is before `end_s`."""
+        return BACKGROUND in self.clip.flags
 
 
 def find_sources(

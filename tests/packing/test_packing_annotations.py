@@ -234,6 +234,7 @@ def test_features_background_named_splits_and_parts_go_together(ave, tmp_path):
     relabelled = shardkit.relabel(one, ave.annotations)
     assert (relabelled.relabelled, relabelled.background, relabelled.unnamed) == (4, 1, 0)
     assert rows_of(one, *names) == packed
+    assert shardkit.open(one).manifest.annotations["background"]["files"] == 1
 
 
 def test_llps_clips_have_the_events_of_both_files(videos, tmp_path):
