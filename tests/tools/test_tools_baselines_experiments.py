@@ -14,7 +14,7 @@ from tools.baselines.experiments import configurations
 from tools.baselines.shuffles import shuffled_scores
 from tools.baselines.synthetic import CML_EVENT_S, LEAVES, SECONDS, _avel, _cml
 from tools.baselines.tables import table_of
-from tools.baselines.training import Outcome
+from tools.baselines.training import Outcome, spread_permutation
 
 RESULTS = Path(__file__).parents[2] / "tools" / "baselines" / "results" / "synthetic.json"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "annotations"
@@ -69,6 +69,15 @@ def test_only_agreement_gives_a_cross_modality_event_away():
         assert agree == [start <= second < stop for second in range(SECONDS)]
         assert stop - start == CML_EVENT_S
         assert script.sounds.count(3) == script.pictures.count(3) == CML_EVENT_S
+
+
+def test_permuted_labels_say_nothing_of_classes():
+    """They are the same labels, and the clips of each class have each label once or twice."""
+    ids = np.random.default_rng(0).permutation(np.repeat(np.arange(20), 30))
+    permuted = spread_permutation(ids, seed=1)
+    assert np.bincount(permuted).tolist() == [30] * 20
+    pairs = np.bincount(20 * ids + permuted, minlength=400)
+    assert set(pairs.tolist()) == {1, 2}
 
 
 def test_a_slip_in_a_configuration_names_the_key(tmp_path):

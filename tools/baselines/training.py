@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -313,9 +314,29 @@ def _permuted(dataset: shardkit.Dataset, task: TaskChoice, *, seed: int) -> Call
     bound = ClassificationTask(task.label, task.level).bind(dataset.manifest)
     (label_set,) = (one for one in dataset.label_sets if one.name == bound.label)
     ids = dataset.index.labels(label_set)[dataset.rows, bound.level].astype(np.int64)
-    order = np.random.default_rng([seed, 1]).permutation(len(dataset))
-    target_of = dict(zip(dataset.keys, ids[order].tolist(), strict=True))
+    target_of = dict(zip(dataset.keys, spread_permutation(ids, seed=seed).tolist(), strict=True))
     return lambda batch: replace(batch, target=batch.target.new_tensor([target_of[key] for key in batch.keys]))
+
+
+def spread_permutation(ids: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """The same class ids in another order, in which the clips of each class have all classes as often as can be.
+
+    Any other permutation leaves each class a commonest label. What tells classes apart learns these, and is then right
+    or wrong in whole classes: with 20 of them chance would be 5 % give or take 5.
+
+    Args:
+        ids: int64 [N].
+        seed: Of the order.
+    """
+    draw = np.random.default_rng([seed, 1])
+    by_class = np.lexsort((draw.random(len(ids)), ids))
+    rank = np.empty_like(ids)  # of each clip in its class
+    rank[by_class] = np.arange(len(ids)) - np.searchsorted(ids[by_class], ids[by_class])
+    # All classes once, then all once more, …: dealt to the clips of the first class, then of the second.
+    in_turns = np.lexsort((draw.random(len(ids)), rank))
+    permuted = np.empty_like(ids)
+    permuted[by_class] = ids[in_turns]
+    return permuted
 
 
 def _listed(values: Mapping[str, float]) -> str:
