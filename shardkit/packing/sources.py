@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shardkit.annotations.flags import BACKGROUND
-from shardkit.clip import Clip, Reason, Reject
+from shardkit.clip import BACKGROUND, Clip, Reason, Reject
 from shardkit.errors import StorageError
 from shardkit.storage.locations import Location
 
