@@ -115,7 +115,7 @@ class CrossModality:
         """Counts where the events of training clips start: what always says the commonest place reaches so much."""
         if self.training is None:
             self.training = self.metric(batch)
-        self.training.update_prior(batch.target, batch.weight)
+        self.training.update_prior(batch.target, batch.weight, batch.segment_count)
 
     def losses(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """`output` [B, N, D], twice."""
@@ -138,7 +138,7 @@ class CrossModality:
         heard, seen = (vectors.float() for vectors in output)
         distances = _lengths(heard.unsqueeze(2) - seen.unsqueeze(1))  # [B, audio segment, visual segment]
         found = localize(distances, batch.target, segment_count=batch.segment_count)
-        metric.update(found.start_a2v, found.start_v2a, batch.target, batch.weight)
+        metric.update(found.start_a2v, found.start_v2a, batch.target, batch.weight, batch.segment_count)
 
     def score(self, values: Mapping[str, float]) -> float:
         """Mean of A2V and V2A."""
