@@ -381,6 +381,8 @@ def _verdict(span: Span, exc: Exception) -> Result:
         for reason, words in _GONE.items():
             if words.search(about):
                 return Result(span, Status.GONE, reason, said)
+    if "ffmpeg exited" in about:
+        said += "; perhaps its server gives no byte ranges, or the source breaks off: --whole fetches it as it is"
     return Result(span, Status.FAILED, detail=said)
 
 

@@ -364,7 +364,10 @@ def info(
         typer.Option(metavar="FILE.csv", help="Write a level's classes as AudioSet's class_labels_indices.csv."),
     ] = None,
     level: Annotated[
-        str | None, typer.Option(help="Of --class-labels: a level or a label set. [default: the only label set]")
+        str | None,
+        typer.Option(
+            help="Of --class-labels: a level or a label set. [default: the deepest level of the only label set]"
+        ),
     ] = None,
     storage_option: StorageOption = None,
     json_: JsonOption = False,
@@ -387,6 +390,7 @@ def info(
     dataset = shardkit.open(path, storage_options=parse_storage_options(storage_option)).select(where=where)
     if class_labels is not None:
         write_class_labels(class_labels, dataset.label_sets, level)
+        typer.echo(f"classes written to {class_labels}", err=True)
     elif level is not None:
         raise UsageError(f"--level {level} says which classes --class-labels writes: give both, or neither")
     numbers = dataset_info(str(dataset.folder), dataset.manifest, dataset.index, dataset.rows)

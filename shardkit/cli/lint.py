@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from shardkit.errors import DataError
+from shardkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from shardkit.annotations.annotation_set import AnnotationSet
@@ -33,18 +33,23 @@ class Lint:
 
 
 def lint(path: str, request: "AnnotationRequest", *, storage_options: Mapping[str, Any] | None) -> Lint:
-    """Looks at an annotation file, where the name ends like one's or is said how to read it; else at a data set.
+    """Looks at an annotation file, where the name ends like one's; else at a data set.
 
     Raises:
-        UsageError: The file's format is not known, or an option is wrong.
+        UsageError: The file's format is not known, or an option is wrong, or of annotation files and not of data sets.
         DataError: The data set is damaged.
         StorageError: Nothing is there, or it cannot be read.
     """
     from shardkit.annotations.request import AnnotationRequest
     from shardkit.annotations.rows import SUFFIXES
 
-    if PurePosixPath(path.partition("?")[0]).suffix.lower() in SUFFIXES or request != AnnotationRequest():
+    if PurePosixPath(path.partition("?")[0]).suffix.lower() in SUFFIXES:
         return _lint_file(path, request, storage_options=storage_options)
+    if request != AnnotationRequest():
+        raise UsageError(
+            f"{path}: options say how an annotation file is read ({', '.join(SUFFIXES)}), and a data set has been read "
+            "already: leave them out, or give the annotation file"
+        )
     return _lint_dataset(path, storage_options=storage_options)
 
 

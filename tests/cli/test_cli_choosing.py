@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import shardkit
 from shardkit.cli.app import app
+from shardkit.errors import UsageError
 
 LEAKING = "id,label,split\n" + "".join(
     f"clip{row},{label},{split}\n"
@@ -160,3 +161,10 @@ def test_lint_of_what_is_not_there_is_an_error(tmp_path):
     for name in ("clips.csv", "shards"):
         with pytest.raises(shardkit.StorageError):
             said("lint", tmp_path / name)
+
+
+def test_lint_of_a_data_set_refuses_how_to_read_a_file(packed):
+    """Options of annotation files say nothing of what is packed."""
+    result = CliRunner().invoke(app, ["lint", str(packed), "--names", "inferred"])
+    assert isinstance(result.exception, UsageError)
+    assert "leave them out" in str(result.exception)
