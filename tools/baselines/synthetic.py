@@ -66,7 +66,7 @@ class Sizes:
 
 
 SIZES: dict[Name, Sizes] = {
-    "fusion": Sizes(train=600, val=100, test=400),
+    "fusion": Sizes(train=800, val=100, test=400),
     "avel": Sizes(train=500, val=100, test=300, background=200),
     "cml": Sizes(train=400, val=100, test=400),
     "spelled": Sizes(train=0, val=0, test=200),
