@@ -3,7 +3,7 @@
 #   make test    linter, types and the whole suite; tests that read from nginx need Debian's nginx-light, or are skipped
 #   make bench-parts  times index, order, read, decode, ring, each by itself
 #   make bench   shardkit and its peers measured in turns, on clips made in $(BENCH_DATA); takes hours
-#   make baselines  trains all baselines on synthetic clips, made in $(BASELINES_WORK); a quarter of an hour on two cores
+#   make baselines  trains all baselines on synthetic clips, made in $(BASELINES_WORK); ten minutes on two cores
 #   make bench-storage  reading over HTTP and S3, on the same clips; half an hour; needs Debian's nginx-light
 # Another environment: make test VENV=/path/to/venv PYTHON=python3.12
 
