@@ -350,6 +350,7 @@ def loader(
         features: What to load into `batch.features` of the arrays that were packed with the clips, as float32; the
             others cost no bytes. With `window_s`, the first dimension of arrays of several is time, equal parts of the
             clip's span, and a fixed number of them is loaded: those in the window, and zeros behind the clip's end.
+            Without it arrays come whole: of a clip that is shorter than others, rows are not those of its segments.
         frames: T, chosen from the stored frames of the window; None takes all.
         frame_choice: One frame of each of T equal parts of the window, its middle (`uniform`) or at a `random` place
             that is the same in every part; or T neighbours (`contiguous`), from a random place with `shuffle`, else

@@ -29,7 +29,7 @@ def test_split_files_and_ids_that_begin_with_a_dash(ave, tmp_path):
     assert shardkit.open(out).manifest.split_sets == {"ave": {"": 1, "train": 1}}
     said = run("relabel", out, "--split-file", f"mine:a={listed}", "--", ave / "-Annotations.txt")
     assert said.returncode == 0, said.stderr
-    assert shardkit.open(out).manifest.split_sets == {"mine": {"": 1, "a": 1}}
+    assert shardkit.open(out).manifest.split_sets == {"mine": {"": 1, "a": 1}, "ave": {"": 1, "train": 1}}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import sys
 import tarfile
 from contextlib import suppress
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,9 +16,12 @@ import webdataset
 from pack_runs import SMALL, contents, rejects, unlike
 
 import shardkit
+from shardkit.annotations import read_annotations
 from shardkit.errors import DataError, StorageError, TooManyRejectsError, UsageError
-from shardkit.packing.features import FeatureReader, FeatureSource, parse_features
-from shardkit.packing.shard_plan import ArrayAt
+from shardkit.packing.features import FeatureReader, FeatureSource, find_arrays, parse_features
+from shardkit.packing.keys import clip_keys
+from shardkit.packing.shard_plan import ArrayAt, Candidate
+from shardkit.packing.sources import Located
 
 ROWS, IDS = 12, 9
 """As AVE's: some ids repeat, with another class."""
@@ -101,6 +105,24 @@ def test_rejected_rows_are_counted(tmp_path, array):
     found = stored(tmp_path / "out")
     assert sorted(found) == [1, 2, 4]
     np.testing.assert_array_equal(found[4], array[3].astype("f2"))
+
+
+def test_the_rows_of_ave_are_4143_and_no_array_a_video(tmp_path):
+    """The real file: an array a row is taken, row by row; 4,097 arrays, one a video, are refused and named so."""
+    annotations = Path(__file__).parents[2] / "../shared/data/annotations/AVE-Annotations.txt"
+    if not annotations.exists():
+        pytest.skip("../shared/data/annotations/AVE-Annotations.txt is not there")
+    rows = np.arange(4143, dtype=np.float32)[:, None]
+    with pytest.raises(
+        DataError, match="4,097 rows, the annotation file has 4,143; 4,097 is the number of its distinct"
+    ):
+        shardkit.pack(annotations, features={"f": write_h5(tmp_path / "videos.h5", rows[:4097])}, out=tmp_path / "out")
+    read = read_annotations(annotations)
+    located = [Located(clip, None, clip.start_s, clip.end_s) for clip in read.clips]
+    candidates = [Candidate(key, "", each) for key, each in zip(clip_keys(read.clips), located, strict=True)]
+    inputs = parse_features({"f": write_h5(tmp_path / "rows.h5", rows)})
+    found = find_arrays(inputs, candidates, annotations=read, require="features")
+    assert [candidate.arrays[0].place for candidate in found.candidates] == list(range(4143))
 
 
 def test_other_numbers_of_rows_are_refused(table, array, tmp_path):
