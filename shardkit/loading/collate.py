@@ -51,11 +51,11 @@ class Collator:
         self._with_views = frozenset((*VIEW_FIELDS, *(field for _, field in self._features)))
         flags = dataset.index.batch.column("flags")
         self._background = rows_with(flags, pc.equal(flags.values, BACKGROUND))
-        # Of no event class nothing is known.
+        # Of no event class nothing is known. Without segments nobody asks.
         has_events = bool(dataset.manifest.event_classes)
         self._unknown = {
             modality: rows_with(flags, pc.equal(flags.values, flag)) | (not has_events)
-            for modality, flag in UNKNOWN_EVENTS.items()
+            for modality, flag in (UNKNOWN_EVENTS.items() if segments is not None else ())
         }
         self._numeric = {name: _is_numeric(dataset.index.column(name)) for name in columns}
         index = dataset.index
@@ -197,7 +197,7 @@ class Collator:
         }
 
     def knows_events(self) -> bool:
-        """Whether of any selected clip it is known what is heard or seen in it, and when."""
+        """Whether of any selected clip it is known what is heard or seen in it, and when; with segments only."""
         rows = self._dataset.rows
         return not bool(np.all([unknown[rows] for unknown in self._unknown.values()]))
 

@@ -165,7 +165,8 @@ class Loader:
             segments=self._plan.segments,
             features=self._plan.features,
         )
-        if self.task is not None and self.task.needs_events and not self._collator.knows_events():
+        wants_events = self.task is not None and self.task.needs_events and self._plan.segments is not None
+        if wants_events and not self._collator.knows_events():
             raise UsageError(
                 f"{self.dataset.folder}: of no clip in this selection it is known when its events are (flags "
                 f"{' and '.join(UNKNOWN_EVENTS.values())}): choose other clips, pack the file that has the events, or "

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardkit.annotations.annotation_set import AnnotationSet
 from shardkit.annotations.flags import ROW_FLAGS
@@ -28,6 +30,7 @@ from shardkit.format.index import (
     event_values,
     feature_names,
     index_schema,
+    rows_with,
     split_sets,
 )
 from shardkit.format.manifest import MANIFEST_NAME
@@ -150,9 +153,10 @@ def _matched(
         waiting.setdefault(key_without_ordinal(clip), []).append(clip)
     packed = [batch.column(name).to_pylist() for name in ("key", "source_id", "duration_s", "row")]
     matched: list[Clip | None] = [None] * batch.num_rows
-    background = [place for place, flags in enumerate(batch.column("flags").to_pylist()) if BACKGROUND in flags]
-    sources = batch.column("source").take(pa.array(background, pa.int64())).to_pylist()
-    for place, clip in zip(background, background_clips(sources, annotated), strict=True):
+    flags = batch.column("flags")
+    background = np.flatnonzero(rows_with(flags, pc.equal(flags.values, BACKGROUND)))
+    sources = batch.column("source").take(pa.array(background)).to_pylist()
+    for place, clip in zip(background.tolist(), background_clips(sources, annotated), strict=True):
         matched[place] = clip
     names = [
         without_ordinal(key, id) if has_own_keys else key_without_ordinal(Clip(row=0, id=id))

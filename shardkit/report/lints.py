@@ -20,7 +20,7 @@ from shardkit.annotations.split_lints import (
     rows_text,
 )
 from shardkit.clip import BACKGROUND, UNKNOWN_EVENTS
-from shardkit.format.index import SPLIT_PREFIX, ClipIndex, split_sets
+from shardkit.format.index import SPLIT_PREFIX, ClipIndex, rows_with, split_sets
 from shardkit.format.manifest import REJECTS_NAME, Manifest
 from shardkit.taxonomy import UNKNOWN, LabelSet
 
@@ -147,9 +147,7 @@ def _odd_events(index: ClipIndex) -> Iterator[Finding]:
 def _flagged(flags: Collection[str], index: ClipIndex) -> Integers:
     """The clips that have one of the flags, ascending."""
     column = index.batch.column("flags")
-    clip_of = pc.list_parent_indices(column).to_numpy(zero_copy_only=False)
-    has = pc.is_in(column.flatten(), pa.array(flags, pa.large_string())).to_numpy(zero_copy_only=False)
-    clips: Integers = np.unique(clip_of[has])
+    clips: Integers = np.flatnonzero(rows_with(column, pc.is_in(column.values, pa.array(flags, pa.large_string()))))
     return clips
 
 
